@@ -1,0 +1,1 @@
+"""Identity restored, and the C-STORE to the destination."""

@@ -1,0 +1,1 @@
+"""Reading DICOM files, statuses and UIDs."""

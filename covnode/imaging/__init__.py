@@ -1,0 +1,1 @@
+"""Geometry, resampling and connected components on numpy arrays."""

@@ -1,0 +1,1 @@
+"""CTVolume to lungs, lesions, probability and severity."""

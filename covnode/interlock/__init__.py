@@ -1,0 +1,1 @@
+"""Independent re-read of every finished object before it leaves."""

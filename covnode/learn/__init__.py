@@ -1,0 +1,1 @@
+"""Phantoms, training and evaluation."""

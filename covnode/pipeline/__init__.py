@@ -1,0 +1,1 @@
+"""The data path itself: intake, analysis, delivery. Read these second."""

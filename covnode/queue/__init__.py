@@ -1,0 +1,1 @@
+"""The JobQueue port, its adapter on DBOS Transact, and an in-memory fake."""

@@ -1,0 +1,132 @@
+"""The result of one analysis: the record that every object and page is made from and checked against.
+
+Made by pipeline.analysis, kept as JSON beside the objects; read by report, interlock, CLI. Holds no identity.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+DEMONSTRATION = "demonstration, not for clinical use"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PerSide(_Record):
+    """One figure for both lungs and for each; left and right are the patient's. None: not computed."""
+
+    total: float | None
+    left: float | None
+    right: float | None
+
+
+class ModelIdentity(_Record):
+    """A model or method as the manifest and the SR name it.
+
+    Attributes
+    ----------
+    task
+        lungs, lesions, classification or severity.
+    sha256
+        Digest of the weights; None for a method without weights.
+    demonstration
+        Trained on synthetic phantoms only.
+    """
+
+    name: str
+    version: str
+    task: str
+    sha256: str | None
+    training_data: str
+    demonstration: bool
+
+
+class Acquisition(_Record):
+    """How the series was acquired, as far as the report states it."""
+
+    manufacturer: str | None = None
+    manufacturer_model_name: str | None = None
+    convolution_kernel: str | None = None
+    slice_thickness_mm: float | None = None
+    kvp: float | None = None
+    contrast_agent: bool | None = None
+
+
+class SliceInvolvement(_Record):
+    """One slice; index 0 is the most superior. None where the slice holds no lung."""
+
+    index: int
+    position_mm: float
+    affected_percent: float | None
+
+
+class SeverityCategory(StrEnum):
+    """Severity classes of the score 0..100 in steps of 20."""
+
+    LOW = "Low"
+    MILD = "Mild"
+    MODERATE = "Moderate"
+    SEVERE = "Severe"
+    CRITICAL = "Critical"
+
+
+class AnalysisResult(_Record):
+    """All figures of one analysis.
+
+    Attributes
+    ----------
+    created_at
+        When the analysis was first claimed (UTC): the date of every object, so that a repeat writes the same bytes.
+    affected_percent
+        (ground glass + consolidation) / lung volume × 100, per side.
+    covid_probability
+        0..1; None where not computed or the model abstains.
+    severity_score
+        0..100; None likewise, and then category and ctsi are None too.
+    cautions
+        Sentences that the report carries.
+    """
+
+    analysis_id: str
+    series_id: str
+    revision: int
+    created_at: datetime
+    input_sha256: str
+    acquisition: Acquisition
+    lung_volume_ml: PerSide
+    ground_glass_ml: PerSide
+    consolidation_ml: PerSide
+    affected_percent: PerSide
+    slices: tuple[SliceInvolvement, ...]
+    covid_probability: float | None
+    severity_score: float | None
+    severity_category: SeverityCategory | None
+    ctsi: int | None
+    models: tuple[ModelIdentity, ...]
+    cautions: tuple[str, ...]
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether any model behind the figures is a demonstration."""
+        return any(model.demonstration for model in self.models)
+
+
+class ObjectKind(StrEnum):
+    """What the worker writes. SR holds what was measured; SR_WITH_DEMONSTRATION adds the figures of demonstration models."""
+
+    SEG = "seg"
+    SR = "sr"
+    SR_WITH_DEMONSTRATION = "sr_with_demonstration"
+
+
+class ResultObject(_Record):
+    """One DICOM object on disk, still under the pseudonymous identity."""
+
+    kind: ObjectKind
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str

@@ -1,0 +1,1 @@
+"""AnalysisResult and masks to DICOM Segmentation and Structured Report."""

@@ -1,0 +1,1 @@
+"""De-identified files to a CTVolume in Hounsfield units with checked geometry."""

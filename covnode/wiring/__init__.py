@@ -1,0 +1,1 @@
+"""One builder per process: receiver, worker, sender, offline analysis."""
