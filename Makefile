@@ -1,0 +1,66 @@
+# Every task of the project. Needs make and Python 3.11 or later; everything else goes into .venv.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format models bench-path peers constraints clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --root-user-action ignore -c constraints.txt
+PYTEST_ARGS ?= -n auto --dist loadgroup
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.runtime ## Start a node and a stand-in PACS, push a synthetic chest CT, show what comes back
+	$(BIN)/python -m covnode demo --out demo-out
+
+test: $(VENV)/.dev peers ## Run every test, the real peers included (as root it installs them from Debian)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## Run the static gates: lint, format, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and apply the safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+models: $(VENV)/.runtime ## Train the demonstration networks on phantoms and write them to models/
+	$(BIN)/python -m covnode.learn.train_demonstration
+
+bench-path: $(VENV)/.runtime ## Measure a series of 300 slices, from the last C-STORE to the results in the PACS
+	$(BIN)/python benchmarks/path.py
+
+peers: ## Check that the programs which the tests talk to are installed; as root, install what lacks
+	@tests/install_peers.sh
+
+constraints: ## Resolve every dependency anew and write constraints.txt
+	PYTHON=$(PYTHON) sh tests/lock.sh constraints.txt
+
+clean: ## Remove what the other targets made, .venv included
+	rm -rf $(VENV) demo-out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- The environment, made once: a stamp is older than its inputs only when they changed -------------------------
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "covnode needs Python 3.11 or later; choose one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the locked packages into $(VENV) (some minutes the first time)"
+	@$(PIP) hatchling
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "Installing the locked tools and test packages into $(VENV)"
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@

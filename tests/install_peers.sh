@@ -1,0 +1,40 @@
+#!/bin/sh
+# Make sure that the programs which the tests talk to are on this machine: comes from `make test`, goes to tests/peer and
+# tests/path. Without root it installs nothing: it names what lacks and fails. No service is started or needed.
+set -eu
+
+# program -> Debian package that brings it
+needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools"
+
+PATH="$PATH:/usr/sbin:/sbin"
+missing=""
+for pair in $needed; do
+    program=${pair%%:*} package=${pair#*:}
+    command -v "$program" >/dev/null 2>&1 && continue
+    echo "not found: $program (Debian package $package)"
+    case " $missing " in *" $package "*) ;; *) missing="$missing $package" ;; esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "The tests need these programs. Install them with:" >&2
+    echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends$missing" >&2
+    exit 1
+fi
+
+# A package that starts its service would hold the peer's usual port: forbid that while we install, unless the
+# machine has its own policy already.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086  # a list of package names, split on purpose
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
+for pair in $needed; do
+    program=${pair%%:*}
+    command -v "$program" >/dev/null 2>&1 || { echo "still not found after the installation: $program" >&2; exit 1; }
+done
