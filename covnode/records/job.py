@@ -1,6 +1,7 @@
-"""What the queue carries: ids only, never patient data."""
+"""What the queue carries and what a claimed job knows: ids only, never patient data."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -11,12 +12,35 @@ class JobKind(StrEnum):
     DELIVERY = "delivery"
 
 
-class Priority(StrEnum):
-    """How urgent a job is."""
+class SeriesState(StrEnum):
+    """Where a series stands before its analysis."""
 
-    STAT = "stat"
-    ROUTINE = "routine"
-    BACKGROUND = "background"
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    QUARANTINED = "quarantined"
+    HANDED_OVER = "handed_over"
+
+
+class AnalysisState(StrEnum):
+    """Where an analysis stands; SUPERSEDED: late slices made a newer revision before this one ended."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands; BLOCKED: the interlock or the peer said no for good; FAILED: given up."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)
@@ -27,7 +51,7 @@ class Job:
     ----------
     subject_id
         The analysis or the delivery in our own tables.
-    attempt
+    enqueues
         Counts enqueues of the same subject; part of the job's id, since an id runs once.
     delay_s
         How long the job waits before it may be claimed.
@@ -35,11 +59,45 @@ class Job:
 
     kind: JobKind
     subject_id: str
-    attempt: int = 1
-    priority: Priority = Priority.ROUTINE
+    enqueues: int = 1
     delay_s: float = 0.0
 
     @property
     def job_id(self) -> str:
         """Stable id: the same job enqueued twice is one job."""
-        return f"{self.kind}:{self.subject_id}:{self.attempt}"
+        return f"{self.kind}:{self.subject_id}:{self.enqueues}"
+
+
+@dataclass(frozen=True)
+class AnalysisClaim:
+    """An analysis that this process may work on.
+
+    Attributes
+    ----------
+    attempt
+        The fence: whoever holds an older attempt than the row may no longer write.
+    first_claimed_at
+        The date of the objects, the same at every attempt.
+    """
+
+    analysis_id: str
+    series_id: str
+    revision: int
+    input_sha256: str
+    attempt: int
+    first_claimed_at: datetime
+    received_cautions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeliveryClaim:
+    """A delivery that this process may work on; ``attempt`` is the fence."""
+
+    delivery_id: str
+    analysis_id: str
+    series_id: str
+    revision: int
+    destination: str
+    attempt: int
+    first_claimed_at: datetime
+    delivered: frozenset[str]

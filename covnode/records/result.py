@@ -82,7 +82,7 @@ class AnalysisResult(_Record):
     created_at
         When the analysis was first claimed (UTC): the date of every object, so that a repeat writes the same bytes.
     affected_percent
-        (ground glass + consolidation) / lung volume × 100, per side.
+        (ground glass + consolidation) / lung volume in percent, per side.
     covid_probability
         0..1; None where not computed or the model abstains.
     severity_score
@@ -116,7 +116,7 @@ class AnalysisResult(_Record):
 
 
 class ObjectKind(StrEnum):
-    """What the worker writes. SR holds what was measured; SR_WITH_DEMONSTRATION adds the figures of demonstration models."""
+    """What the worker writes: SR holds what was measured, the other SR adds the figures of demonstration models."""
 
     SEG = "seg"
     SR = "sr"

@@ -1,0 +1,109 @@
+"""C-STORE SCU: finished objects to one destination, each answered for on its own.
+
+Comes from pipeline.delivery, after the interlock; goes to the PACS.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pynetdicom import AE, Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] (made at import)
+
+from covnode.errors import DeliveryRefused, TransientError
+
+# PS3.4 Table B.2-1: the object is stored, and something was coerced or left out.
+_STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
+_OUT_OF_RESOURCES = 0xA700
+_REJECTED_PERMANENT = 0x01
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The AE that results go to."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float
+
+
+def _associate(calling_ae_title: str, destination: Destination, contexts: Sequence[tuple[str, str | None]]) -> Association:
+    entity = AE(ae_title=calling_ae_title)
+    entity.acse_timeout = destination.timeout_s
+    entity.dimse_timeout = destination.timeout_s
+    entity.network_timeout = destination.timeout_s
+    entity.connection_timeout = destination.timeout_s
+    for sop_class, transfer_syntax in contexts:
+        entity.add_requested_context(sop_class, transfer_syntax)
+    association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    if association.is_established:
+        return association
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        if answer is not None and answer.result == _REJECTED_PERMANENT:
+            raise DeliveryRefused(
+                f"{destination.name} rejects the association for good (source {answer.result_source}, "
+                f"reason {answer.diagnostic}): is this AE title allowed there?",
+                code="association_rejected",
+            )
+        raise TransientError(f"{destination.name} rejects the association for the moment")
+    raise TransientError(f"{destination.name} does not answer at {destination.host}:{destination.port}")
+
+
+def echo(calling_ae_title: str, destination: Destination) -> None:
+    """C-ECHO the destination.
+
+    Raises
+    ------
+    TransientError, DeliveryRefused
+        It does not answer, or not with Success.
+    """
+    association = _associate(calling_ae_title, destination, [(Verification, None)])
+    try:
+        status = association.send_c_echo()
+    finally:
+        association.release()
+    if status.get("Status") != 0x0000:
+        raise TransientError(f"{destination.name} does not answer the C-ECHO with Success")
+
+
+def send(
+    calling_ae_title: str,
+    destination: Destination,
+    paths: Sequence[Path],
+    on_stored: Callable[[Path, int], None],
+) -> None:
+    """C-STORE ``paths`` on one association; ``on_stored(path, status)`` follows each that the destination holds.
+
+    Raises
+    ------
+    TransientError
+        The destination is away, busy (0xA7xx) or silent: the rest is to be sent later.
+    DeliveryRefused
+        It refuses an object for good, or does not know its SOP class.
+    """
+    headers = [dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]) for path in paths]
+    contexts = dict.fromkeys((str(h.SOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers)
+    association = _associate(calling_ae_title, destination, list(contexts))
+    try:
+        accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
+        for path, header in zip(paths, headers, strict=True):
+            if (str(header.SOPClassUID), str(header.file_meta.TransferSyntaxUID)) not in accepted:
+                raise DeliveryRefused(
+                    f"{destination.name} does not accept {header.SOPClassUID.name}", code="sop_class_not_accepted"
+                )
+            status = association.send_c_store(path).get("Status")
+            if status is None:
+                raise TransientError(f"{destination.name} did not answer the C-STORE")
+            if status in _STORED:
+                on_stored(path, status)
+            elif status & 0xFF00 == _OUT_OF_RESOURCES:
+                raise TransientError(f"{destination.name} is out of resources ({status:04X})")
+            else:
+                raise DeliveryRefused(f"{destination.name} refuses the object ({status:04X})", code=f"{status:04X}")
+    finally:
+        if association.is_established:
+            association.release()

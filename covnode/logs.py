@@ -1,0 +1,42 @@
+"""Structured logs of every process: one JSON object a line on stderr, no identifier in any of them.
+
+Called once by each process at its start, never at import. Other libraries' loggers are closed on purpose: pydicom and
+pynetdicom quote element values and UIDs in their messages, and DBOS quotes arguments; what matters of
+their events is logged by covnode under its own ids.
+"""
+
+import logging
+import sys
+import warnings
+from typing import cast
+
+import structlog
+
+_CLOSED_LOGGERS = ("pydicom", "pynetdicom", "highdicom", "dbos", "alembic", "sqlalchemy", "lungmask")
+
+
+def configure_logs(level: str, role: str) -> None:
+    """Set the process up to log as JSON lines to stderr, with ``role`` in each line."""
+    for name in _CLOSED_LOGGERS:
+        closed = logging.getLogger(name)
+        closed.handlers = [logging.NullHandler()]
+        closed.propagate = False
+    # A warning of pydicom quotes the value that it warns about.
+    warnings.simplefilter("ignore")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """Return the logger: an event name and fields, our own ids only."""
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())

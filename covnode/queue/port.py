@@ -1,0 +1,37 @@
+"""The JobQueue port: what the rest of covnode knows of the queue.
+
+An enqueue takes part in the caller's transaction: job and state change are committed together or not at all.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from covnode.records.job import Job
+
+Handler = Callable[[str], None]
+
+
+class JobQueue(Protocol):
+    """Where jobs are put."""
+
+    def enqueue(self, session: Session, job: Job) -> None:
+        """Put ``job`` in the queue when the session's transaction commits."""
+        ...
+
+
+class JobRunner(Protocol):
+    """Who runs the jobs of one kind: ``handler(subject_id)``, again and again until it returns once."""
+
+    def start(self, handler: Handler) -> None:
+        """Begin to claim jobs; what this executor left unfinished is run first."""
+        ...
+
+    def recover(self, executor_ids: list[str]) -> None:
+        """Give the unfinished jobs of dead executors back to their queues."""
+        ...
+
+    def stop(self) -> None:
+        """Claim no more; a running job is taken up again after the next start."""
+        ...

@@ -1,0 +1,161 @@
+"""The configuration: one TOML file, one frozen section a stage, read once by wiring.
+
+An unknown key is an error. ``COVNODE__SECTION__KEY`` in the environment overrides a key of the file.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from covnode.errors import ConfigurationError
+
+CONFIG_NAME = "covnode.toml"
+_ENVIRONMENT_PREFIX = "COVNODE__"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeSettings(_Section):
+    """The node as others see it."""
+
+    ae_title: str = Field(default="COVNODE", min_length=1, max_length=16, description="AE title of this node")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+
+
+class ReceiveSettings(_Section):
+    """The front door."""
+
+    bind: str = Field(default="0.0.0.0", description="address that the C-STORE SCP listens on")  # noqa: S104 (modalities push from other hosts)
+    port: int = Field(default=11112, ge=0, le=65535, description="port of the C-STORE SCP")
+    idle_s: float = Field(
+        default=5.0, gt=0, description="a released series is complete after this long without a slice"
+    )
+    aborted_idle_s: float = Field(
+        default=60.0, gt=0, description="the same when the association broke: the sender may come back"
+    )
+    max_associations: int = Field(default=20, ge=1, description="associations open at a time")
+    network_timeout_s: float = Field(default=60.0, gt=0, description="a silent association is aborted after this long")
+
+
+class DatabaseSettings(_Section):
+    """Where the truth lives."""
+
+    url: str = Field(default="", description="SQLAlchemy URL; empty: covnode.db in the home folder")
+
+
+class WorkerSettings(_Section):
+    """The analysis."""
+
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    min_slices: int = Field(default=10, ge=3, description="a series with fewer slices is not analysed")
+    lungs: Literal["auto", "r231", "density"] = Field(
+        default="auto", description="lung segmenter; auto: R231 when its weights are installed, else density"
+    )
+    timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")
+    threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: one per core")
+
+
+class DeliverSettings(_Section):
+    """The way back."""
+
+    first_retry_s: float = Field(default=5.0, gt=0, description="delay after the first failure; doubles each time")
+    longest_retry_s: float = Field(default=3600.0, gt=0, description="the delay grows no further than this")
+    give_up_after_s: float = Field(default=259200.0, gt=0, description="a delivery is parked after failing this long")
+    timeout_s: float = Field(default=60.0, gt=0, description="an answer of the peer is awaited this long")
+
+
+class PeerSettings(_Section):
+    """One other AE."""
+
+    ae_title: str = Field(min_length=1, max_length=16)
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+    deliver: bool = Field(default=False, description="results are sent to this peer")
+    accept_demonstration: bool = Field(
+        default=False, description="also send probability and severity of models that are for demonstration only"
+    )
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    node: NodeSettings = NodeSettings()
+    receive: ReceiveSettings = ReceiveSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    worker: WorkerSettings = WorkerSettings()
+    deliver: DeliverSettings = DeliverSettings()
+    peers: dict[str, PeerSettings] = Field(default_factory=dict)
+
+
+class Home:
+    """The node's folder and what lies where in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        self.config = self.root / CONFIG_NAME
+        self.keys = self.root / "keys" / "pseudonyms.key"
+        self.spool = self.root / "spool"
+        self.incoming = self.root / "spool" / "incoming"
+        self.deidentified = self.root / "deidentified"
+        self.results = self.root / "results"
+        self.outbox = self.root / "outbox"
+        self.models = self.root / "models"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders that hold data, private to the node's user."""
+        return (self.spool, self.incoming, self.deidentified, self.results, self.outbox, self.models, self.keys.parent)
+
+    def database_url(self, settings: Settings) -> str:
+        """Return the SQLAlchemy URL in force."""
+        return settings.database.url or f"sqlite:///{self.root / 'covnode.db'}"
+
+
+def default_home() -> Path:
+    """Return COVNODE_HOME, or the data folder of this user."""
+    return Path(os.environ.get("COVNODE_HOME") or platformdirs.user_data_path("covnode"))
+
+
+def load_settings(home: Home) -> Settings:
+    """Read the configuration of ``home`` and the environment.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no file (run ``covnode init``), it is not TOML, or a key is unknown or has a bad value.
+    """
+    try:
+        text = home.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{home.config} does not exist. Run 'covnode init', or name another folder by --home or COVNODE_HOME."
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{home.config} cannot be read: {error.strerror}.") from None
+    return parse_settings(text, str(home.config), dict(os.environ))
+
+
+def parse_settings(text: str, source: str, environment: dict[str, str] | None = None) -> Settings:
+    """Parse and validate TOML ``text``; ``source`` names it in an error."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{source} is not valid TOML: {error}.") from None
+    for name, value in (environment or {}).items():
+        if name.startswith(_ENVIRONMENT_PREFIX):
+            path = [part.lower() for part in name.removeprefix(_ENVIRONMENT_PREFIX).split("__")]
+            section = values
+            for part in path[:-1]:
+                section = section.setdefault(part, {})
+            section[path[-1]] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError(f"{source} is not a valid configuration:\n" + "\n".join(lines)) from None

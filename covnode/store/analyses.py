@@ -1,0 +1,158 @@
+"""Analyses: opened when a series is handed over, claimed by a worker, ended once.
+
+Every change names the state (and the attempt) that it starts from, so a process that lost its claim writes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from covnode.clock import utc_now
+from covnode.errors import StaleClaim
+from covnode.records.job import AnalysisClaim, AnalysisState, DeliveryState, Job, JobKind
+from covnode.records.series import DeidentifiedSeries
+from covnode.store.sessions import guarded, new_id
+from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow
+
+MAX_ATTEMPTS = 3
+_OPEN = (AnalysisState.QUEUED, AnalysisState.RUNNING)
+_DELIVERABLE = (DeliveryState.QUEUED, DeliveryState.SENDING)
+
+
+def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
+    """Create the analysis of this revision, supersede what an older one has not ended, and return its job."""
+    now = utc_now()
+    older = sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision < series.revision)
+    session.execute(
+        sa.update(DeliveryRow)
+        .where(
+            DeliveryRow.analysis_id.in_(sa.select(AnalysisRow.analysis_id).where(older)),
+            DeliveryRow.state.in_(_DELIVERABLE),
+        )
+        .values(state=DeliveryState.SUPERSEDED, state_at=now)
+    )
+    session.execute(
+        sa.update(AnalysisRow)
+        .where(older, AnalysisRow.state.in_(_OPEN))
+        .values(state=AnalysisState.SUPERSEDED, state_at=now)
+    )
+    row = AnalysisRow(
+        analysis_id=new_id("ana"),
+        series_id=series.series_id,
+        revision=series.revision,
+        state=AnalysisState.QUEUED,
+        input_sha256=series.input_sha256,
+        queued_at=now,
+        state_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return Job(JobKind.ANALYSIS, row.analysis_id)
+
+
+def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim | None:
+    """Take the analysis, or return None where there is nothing to do: ended, superseded, or crashed too often."""
+    now = utc_now()
+    row = AnalysisRow
+    try:
+        guarded(
+            session,
+            sa.update(row)
+            .where(row.analysis_id == analysis_id, row.state.in_(_OPEN))
+            .values(
+                state=AnalysisState.RUNNING,
+                attempts=row.attempts + 1,
+                executor_id=executor_id,
+                state_at=now,
+                progress_percent=0,
+                first_claimed_at=sa.func.coalesce(row.first_claimed_at, now),
+            ),
+        )
+    except StaleClaim:
+        return None
+    claimed = session.get_one(row, analysis_id, populate_existing=True)
+    if claimed.attempts > MAX_ATTEMPTS or claimed.first_claimed_at is None:
+        _end(
+            session,
+            (analysis_id, claimed.attempts),
+            state=AnalysisState.FAILED,
+            reason_code="worker_crashed",
+            reason=f"the worker stopped {MAX_ATTEMPTS} times in the middle of this analysis",
+        )
+        return None
+    series = session.get_one(SeriesRow, claimed.series_id)
+    return AnalysisClaim(
+        analysis_id=analysis_id,
+        series_id=claimed.series_id,
+        revision=claimed.revision,
+        input_sha256=claimed.input_sha256,
+        attempt=claimed.attempts,
+        first_claimed_at=claimed.first_claimed_at,
+        received_cautions=_reception_cautions(series.completeness or ""),
+    )
+
+
+def _reception_cautions(evidence: str) -> tuple[str, ...]:
+    if "aborted" not in evidence:
+        return ()
+    return ("The transfer of the series was interrupted; slices at either end may be missing.",)
+
+
+def report_progress(session: Session, held: AnalysisClaim, percent: int) -> None:
+    """Show how far the analysis is; StaleClaim when it was taken over."""
+    guarded(session, _held(held.analysis_id, held.attempt).values(progress_percent=percent))
+
+
+def mark_analysed(
+    session: Session, held: AnalysisClaim, cautions: Sequence[str], timings_s: Mapping[str, float]
+) -> None:
+    """End the analysis: its result is on disk."""
+    _end(
+        session,
+        (held.analysis_id, held.attempt),
+        state=AnalysisState.ANALYSED,
+        progress_percent=100,
+        cautions=list(cautions),
+        timings_s=dict(timings_s),
+        reason_code=None,
+        reason=None,
+    )
+
+
+def mark_ended(session: Session, held: AnalysisClaim, state: AnalysisState, code: str, reason: str) -> None:
+    """End the analysis without a result, and say why."""
+    _end(session, (held.analysis_id, held.attempt), state=state, reason_code=code, reason=reason)
+
+
+def retry(session: Session, analysis_id: str) -> Job:
+    """Queue an analysis that ended without a result once more; StaleClaim when it is in another state."""
+    row = AnalysisRow
+    guarded(
+        session,
+        sa.update(row)
+        .where(row.analysis_id == analysis_id, row.state.in_((AnalysisState.FAILED, AnalysisState.NOT_ANALYSED)))
+        .values(
+            state=AnalysisState.QUEUED,
+            attempts=0,
+            enqueues=row.enqueues + 1,
+            queued_at=utc_now(),
+            state_at=utc_now(),
+            reason_code=None,
+            reason=None,
+        ),
+    )
+    enqueues = session.scalar(sa.select(row.enqueues).where(row.analysis_id == analysis_id)) or 1
+    return Job(JobKind.ANALYSIS, analysis_id, enqueues)
+
+
+def _held(analysis_id: str, attempt: int) -> sa.Update:
+    return sa.update(AnalysisRow).where(
+        AnalysisRow.analysis_id == analysis_id,
+        AnalysisRow.attempts == attempt,
+        AnalysisRow.state == AnalysisState.RUNNING,
+    )
+
+
+def _end(session: Session, fence: tuple[str, int], **values: object) -> None:
+    guarded(session, _held(*fence).values(state_at=utc_now(), **values))

@@ -1,0 +1,147 @@
+"""Our own tables: they carry the truth. The engine's tables carry only which job runs when.
+
+No column holds an identity in clear: original UIDs appear as keyed digests, identities sealed.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        """Store as UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        """Read as UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: sa.JSON, list[str]: sa.JSON}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+class SeriesRow(Base):
+    """A series that came in."""
+
+    __tablename__ = "series"
+
+    series_id: Mapped[str] = mapped_column(primary_key=True)
+    series_digest: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str] = mapped_column(index=True)
+    revision: Mapped[int]
+    received_at: Mapped[datetime]
+    last_instance_at: Mapped[datetime]
+    state_at: Mapped[datetime]
+    instance_count: Mapped[int] = mapped_column(default=0)
+    source_ae_title: Mapped[str]
+    completeness: Mapped[str | None]
+    intake_attempts: Mapped[int] = mapped_column(default=0)
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+
+
+class InstanceRow(Base):
+    """One received instance; the same SOP Instance UID with other content is a second row."""
+
+    __tablename__ = "instances"
+    __table_args__ = (sa.UniqueConstraint("series_id", "sop_digest", "content_sha256"),)
+
+    instance_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    series_id: Mapped[str] = mapped_column(sa.ForeignKey("series.series_id"), index=True)
+    sop_digest: Mapped[str]
+    content_sha256: Mapped[str]
+    file_name: Mapped[str]
+    size_bytes: Mapped[int]
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    received_at: Mapped[datetime]
+
+
+class IdentityRow(Base):
+    """The vault: whose series it is, sealed."""
+
+    __tablename__ = "identities"
+
+    series_id: Mapped[str] = mapped_column(sa.ForeignKey("series.series_id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    sealed: Mapped[bytes]
+
+
+class AnalysisRow(Base):
+    """One analysis of one revision of a series."""
+
+    __tablename__ = "analyses"
+    __table_args__ = (sa.UniqueConstraint("series_id", "revision"),)
+
+    analysis_id: Mapped[str] = mapped_column(primary_key=True)
+    series_id: Mapped[str] = mapped_column(sa.ForeignKey("series.series_id"), index=True)
+    revision: Mapped[int]
+    state: Mapped[str] = mapped_column(index=True)
+    input_sha256: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    enqueues: Mapped[int] = mapped_column(default=1)
+    progress_percent: Mapped[int] = mapped_column(default=0)
+    executor_id: Mapped[str | None]
+    queued_at: Mapped[datetime]
+    first_claimed_at: Mapped[datetime | None]
+    state_at: Mapped[datetime]
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+    cautions: Mapped[list[str] | None]
+    timings_s: Mapped[dict[str, Any] | None]
+
+
+class DeliveryRow(Base):
+    """One analysis on its way to one destination."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (sa.UniqueConstraint("analysis_id", "destination"),)
+
+    delivery_id: Mapped[str] = mapped_column(primary_key=True)
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
+    destination: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    enqueues: Mapped[int] = mapped_column(default=1)
+    executor_id: Mapped[str | None]
+    queued_at: Mapped[datetime]
+    first_claimed_at: Mapped[datetime | None]
+    state_at: Mapped[datetime]
+    next_attempt_at: Mapped[datetime | None]
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+
+
+class DeliveredObjectRow(Base):
+    """One object that the destination has answered for with success."""
+
+    __tablename__ = "delivered_objects"
+
+    delivery_id: Mapped[str] = mapped_column(sa.ForeignKey("deliveries.delivery_id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str]
+    status: Mapped[int]
+    sent_at: Mapped[datetime]
+
+
+class ExecutorRow(Base):
+    """A live process that runs jobs, by its heartbeat on the database's clock."""
+
+    __tablename__ = "executors"
+
+    executor_id: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    beat_at_s: Mapped[float]
