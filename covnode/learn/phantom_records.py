@@ -1,0 +1,60 @@
+"""What a phantom is: the synthetic chest CT and the exact truth about it.
+
+Made by phantom.make_phantom; goes to phantom_dicom (files), to tests and to training. Holds no I/O.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class PhantomPreset(StrEnum):
+    """What the lungs of a phantom show."""
+
+    NORMAL = "normal"
+    COVID_MILD = "covid-mild"
+    COVID_SEVERE = "covid-severe"
+    CONSOLIDATION = "consolidation"
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A synthetic chest CT on the canonical grid (axes k, j, i: superior, posterior, left).
+
+    Attributes
+    ----------
+    voxels_hu
+        int16, shape (k, j, i), Hounsfield units.
+    lung_labels
+        uint8, same shape, 0 or a Lung label; holds lesions and the vessels inside the lungs, never ``airway_mask``.
+    lesion_labels
+        uint8, same shape, 0 or a Lesion label; never outside the lungs.
+    airway_mask
+        bool, same shape: trachea, main and lobar bronchi with their walls.
+    affine_lps_mm
+        float64, shape (4, 4): (i, j, k, 1) -> LPS mm of the voxel centre.
+    contrast_agent
+        Blood is enhanced.
+    """
+
+    preset: PhantomPreset
+    seed: int
+    voxels_hu: NDArray[np.int16]
+    lung_labels: NDArray[np.uint8]
+    lesion_labels: NDArray[np.uint8]
+    airway_mask: NDArray[np.bool_]
+    affine_lps_mm: NDArray[np.float64]
+    contrast_agent: bool
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """(k, j, i) distances of voxel centres."""
+        i_mm, j_mm, k_mm = (float(length) for length in np.linalg.norm(self.affine_lps_mm[:3, :3], axis=0))
+        return k_mm, j_mm, i_mm
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in ml."""
+        return float(np.prod(self.spacing_mm)) / 1000.0
