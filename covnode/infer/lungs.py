@@ -1,0 +1,134 @@
+"""Lungs without a network: a CTVolume comes in, a LungMask goes to lesions, to measures and to report.
+
+Aerated lung by its density on a coarse grid, without the room, the table, the airway and bowel gas; parted into right
+and left; dense tissue that belongs to a lung filled in; the border refined on the full grid. Deterministic, needs no
+weights. Never used where a network's weights are installed.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from covnode import __version__
+from covnode.errors import LungsNotFound
+from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
+from covnode.imaging.components import Mask, components, holes, largest, reached_from_edges
+from covnode.imaging.morphology import Spacing, dilate, opened
+from covnode.infer.airways import find_airway
+from covnode.infer.pleura import filled
+from covnode.infer.sides import by_side
+from covnode.records.result import ModelIdentity
+from covnode.records.volume import CTVolume, Lung, LungMask
+
+IDENTITY = ModelIdentity(
+    name="covnode-density-lungs",
+    version=__version__,
+    task="lungs",
+    sha256=None,
+    training_data="none: rule-based",
+    demonstration=False,
+)
+
+GRID_MM = 1.6
+BODY_HU = -500
+AERATED_HU = -400
+"""Halfway between inflated lung (-850) and soft tissue (+40): the border of a half-filled voxel."""
+
+TABLE_MM = 5.0
+"""Radius below which dense things around the patient are table tops, blankets and tubes."""
+
+GAS_HU = -955
+"""The median of bowel gas lies below, that of a lung above, emphysema included."""
+
+SMALLEST_PART_ML = 25.0
+SMALLEST_LUNGS_ML = 500.0
+"""Both lungs of an adult hold 1.5 l at full expiration and no less than 0.5 l with most of them consolidated."""
+
+
+def segment_lungs(volume: CTVolume) -> LungMask:
+    """Segment both lungs by rules.
+
+    Parameters
+    ----------
+    volume
+        A chest CT on the canonical grid.
+
+    Returns
+    -------
+    LungMask
+        uint8 (k, j, i) on the volume's grid; vessels, segmental bronchi, consolidation and tumours inside the lungs
+        belong to them, the trachea, main bronchi and the mediastinum do not.
+
+    Raises
+    ------
+    LungsNotFound
+        When what could be lung is less than `SMALLEST_LUNGS_ML` in all.
+    """
+    factors = factors_towards(volume.spacing_mm, GRID_MM)
+    spacing_mm = coarser(volume.spacing_mm, factors)
+    hu = block_mean(volume.voxels_hu, factors)
+    block_ml = volume.voxel_ml * float(np.prod(factors))
+    body = _body(hu, spacing_mm)
+    airway = find_airway(hu, body, spacing_mm)
+    aerated = _aerated(hu, body & ~dilate(airway, max(2.0, *spacing_mm[1:]), spacing_mm), block_ml)
+    volume_ml = float(aerated.sum()) * block_ml
+    if volume_ml < SMALLEST_LUNGS_ML:
+        raise LungsNotFound(
+            f"no lungs: {volume_ml:.0f} ml of aerated lung, at least {SMALLEST_LUNGS_ML:.0f} ml expected"
+        )
+    labels = _completed(hu, aerated, airway, body, spacing_mm)
+    return LungMask(_refined(volume.voxels_hu, labels, aerated, airway, factors), IDENTITY)
+
+
+def _body(hu: NDArray[np.int16], spacing_mm: Spacing) -> Mask:
+    """Find the patient with all air inside, without the table."""
+    dense = largest(opened(hu > BODY_HU, TABLE_MM, spacing_mm))
+    return np.asarray(dense | holes(dense, axis=0))
+
+
+def _aerated(hu: NDArray[np.int16], inside: Mask, block_ml: float) -> Mask:
+    """Find the large aerated components that are no gas."""
+    air = (hu < AERATED_HU) & inside
+    found = components(air & ~reached_from_edges(air))
+    lungs: list[int] = []
+    for label in found.by_size():
+        if found.sizes[label] * block_ml < SMALLEST_PART_ML:
+            break
+        if float(np.median(hu[found.labels == label])) > GAS_HU:
+            lungs.append(label)
+    return found.mask_of(lungs)
+
+
+def _completed(
+    hu: NDArray[np.int16], aerated: Mask, airway: Mask, body: Mask, spacing_mm: Spacing
+) -> NDArray[np.uint8]:
+    slices = aerated.any(axis=(1, 2))
+    midline_i = float(np.flatnonzero(body[slices].any(axis=(0, 1))).mean())
+    sides = by_side(aerated, hu, midline_i, spacing_mm)
+    where = np.argwhere(sides)
+    centre_ji = float(where[:, 1].mean()), midline_i
+    labels = sides.copy()
+    for side in Lung:
+        if (sides == side).any():
+            whole = filled(sides == side, hu, centre_ji, spacing_mm)
+            labels[whole & (sides == 0) & ~airway & (labels == 0)] = side
+    return labels
+
+
+def _refined(
+    voxels_hu: NDArray[np.int16], labels: NDArray[np.uint8], aerated: Mask, airway: Mask, factors: Factors
+) -> NDArray[np.uint8]:
+    """Move the border of the coarse labels to where the full grid shows it, slab by slab."""
+    near = ndimage.grey_dilation(labels, footprint=ndimage.generate_binary_structure(3, 1))
+    core = ndimage.binary_erosion(labels > 0, border_value=1) | ((labels > 0) & ~aerated)
+    refined = np.zeros(voxels_hu.shape, dtype=np.uint8)
+    size = max(3, 2 * (max(factors[1:]) // 2) + 1)
+    for first in range(0, len(voxels_hu), 16):
+        slab = slice(first, min(first + 16, len(voxels_hu)))
+        shape = voxels_hu.shape[0], voxels_hu.shape[1], voxels_hu.shape[2]
+        inside = spread(core, factors, shape, slab) | (voxels_hu[slab] < AERATED_HU)
+        side = spread(near, factors, shape, slab)
+        inside &= (side > 0) & ~spread(airway, factors, shape, slab)
+        share = ndimage.uniform_filter(inside.astype(np.uint8) * 100, size=(1, size, size))
+        refined[slab] = np.where(share >= 50, side, 0)
+    return refined

@@ -1,0 +1,87 @@
+"""Right lung or left: lungs asks for it, once it has found aerated lung.
+
+Labels components by the side they lie on, and cuts one component that holds both lungs where they touch (the anterior
+or posterior junction line). Sides are the patient's: i grows to the left.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.segmentation import watershed
+
+from covnode.imaging.components import Mask, components
+from covnode.imaging.morphology import Spacing, box_of, distance_to
+from covnode.records.volume import Lung
+
+BOTH_SIDES = 0.2
+"""A component with this share of its voxels on either side of the midline may hold both lungs."""
+
+SMALLER_LUNG = 0.15
+"""Smallest share of both lungs' volume that the smaller one has, short of a collapse."""
+
+APART_MM = 60.0
+"""The centroids of two lungs are farther apart than this from side to side."""
+
+EROSIONS_MM = (1.5, 2.5, 3.5, 5.0, 7.0, 9.0)
+"""Junction lines are 1 to 5 mm thick and a few centimetres long: eroding by this much parts the lungs there."""
+
+
+def by_side(aerated: Mask, hu: NDArray[np.int16], midline_i: float, spacing_mm: Spacing) -> NDArray[np.uint8]:
+    """Label aerated lung by the side that it belongs to.
+
+    Parameters
+    ----------
+    aerated
+        bool, shape (k, j, i).
+    hu
+        int16, same shape, Hounsfield units.
+    midline_i
+        Index of the middle of the body.
+    spacing_mm
+        (k, j, i) of the grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, same shape: 0 or a `Lung` label.
+    """
+    found = components(aerated)
+    on_left = np.arange(aerated.shape[2]) > midline_i
+    left_voxels = np.bincount(found.labels[:, :, on_left].ravel(), minlength=len(found.sizes))
+    share_left = left_voxels / np.maximum(found.sizes, 1)
+    side_of = np.where(share_left > 0.5, Lung.LEFT, Lung.RIGHT).astype(np.uint8)
+    side_of[0] = 0
+    labels: NDArray[np.uint8] = side_of[found.labels]
+    for label in found.by_size():
+        if (
+            BOTH_SIDES < share_left[label] < 1 - BOTH_SIDES
+            and found.sizes[label] > SMALLER_LUNG * found.sizes[1:].sum()
+        ):
+            joined = found.labels == label
+            box = box_of(joined, 0.0, spacing_mm)
+            parts = _parted(joined[box], hu[box], spacing_mm)
+            if parts is not None:
+                labels[box][joined[box]] = parts[joined[box]]
+    return labels
+
+
+def _parted(joined: Mask, hu: NDArray[np.int16], spacing_mm: Spacing) -> NDArray[np.uint8] | None:
+    """Both lungs of one component, or None where it is one lung (the other removed or collapsed)."""
+    depth = distance_to(~joined, spacing_mm)
+    for erosion in EROSIONS_MM:
+        cores = components(depth > erosion)
+        if len(cores.sizes) < 3:
+            continue
+        first, second = cores.by_size()[:2]
+        apart = abs(cores.centroids[first][2] - cores.centroids[second][2]) * spacing_mm[2]
+        if cores.sizes[second] < SMALLER_LUNG * (cores.sizes[first] + cores.sizes[second]) or apart < APART_MM:
+            continue
+        right, left = sorted((first, second), key=lambda label: float(cores.centroids[label][2]))
+        return _flooded(joined, hu, cores.labels == right, cores.labels == left)
+    return None
+
+
+def _flooded(joined: Mask, hu: NDArray[np.int16], right: Mask, left: Mask) -> NDArray[np.uint8]:
+    """Flood both lungs from their cores through the darkest voxels first: they meet on the bright junction line."""
+    markers = np.zeros(joined.shape, dtype=np.int8)
+    markers[right], markers[left] = Lung.RIGHT, Lung.LEFT
+    return np.asarray(watershed(hu, markers, mask=joined), dtype=np.uint8)  # type: ignore[no-untyped-call]  # has no types
