@@ -1,0 +1,12 @@
+"""Figures of the DIMSE services that more than one stage names."""
+
+VERIFICATION = "1.2.840.10008.1.1"
+"""SOP Class UID of C-ECHO (PS3.4 A.4)."""
+
+# Statuses of C-STORE, PS3.4 Table B.2-1.
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DATA_SET_MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+STORED = frozenset({SUCCESS, 0xB000, 0xB006, 0xB007})
+"""The instance is kept; the B-statuses warn that something was coerced or left out."""

@@ -1,0 +1,146 @@
+"""Reads the header of each file of a series, once.
+
+Comes from loading (files of a DeidentifiedSeries); goes to selection as Frame records. Judges only whether a file is
+readable; never reads pixel data.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from covnode.dicom.reading import FileHeader, quietly, read_header
+from covnode.dicom.values import integer, number, numbers, text, texts
+from covnode.errors import NotDicom, TransientError
+from covnode.volume.frames import Frame, Image, PixelFormat
+from covnode.volume.functional_groups import KEYWORDS as MULTI_FRAME_KEYWORDS
+from covnode.volume.functional_groups import frames_of
+
+MULTI_FRAME_CLASSES = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+CT_CLASSES = MULTI_FRAME_CLASSES | {CTImageStorage}
+
+_KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "FrameOfReferenceUID",
+    "BodyPartExamined",
+    "InstanceNumber",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ImageType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ConvolutionKernel",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    *MULTI_FRAME_KEYWORDS,
+)
+
+
+def read_frames(files: Sequence[Path]) -> tuple[Frame, ...]:
+    """Describe every frame of every file, in the order of the files.
+
+    Raises
+    ------
+    NotDicom
+        When any file cannot be read: a slice is never dropped silently.
+    TransientError
+        When the storage fails.
+    """
+    frames: list[Frame] = []
+    unreadable = 0
+    with quietly():
+        for path in files:
+            try:
+                frames.extend(_frames_of_file(path, read_header(path, _KEYWORDS)))
+            except NotDicom:
+                unreadable += 1
+            except OSError as error:
+                raise TransientError("a file of the series cannot be read from storage") from error
+    if not files:
+        raise NotDicom("the series holds no file")
+    if unreadable:
+        raise NotDicom(f"{unreadable} of {len(files)} files of the series cannot be read as DICOM")
+    return tuple(frames)
+
+
+def _frames_of_file(path: Path, header: FileHeader) -> tuple[Frame, ...]:
+    dataset = header.dataset
+    image = _image(path, header)
+    if image.sop_class_uid in MULTI_FRAME_CLASSES:
+        return frames_of(dataset, image)
+    return (
+        Frame(
+            image=image,
+            number=None,
+            image_type=texts(dataset, "ImageType"),
+            position_lps_mm=numbers(dataset, "ImagePositionPatient", 3),
+            orientation=numbers(dataset, "ImageOrientationPatient", 6),
+            pixel_spacing_mm=numbers(dataset, "PixelSpacing", 2),
+            rescale_slope=number(dataset, "RescaleSlope"),
+            rescale_intercept=number(dataset, "RescaleIntercept"),
+            rescale_type=text(dataset, "RescaleType"),
+            acquisition_number=integer(dataset, "AcquisitionNumber"),
+            acquisition_time=text(dataset, "AcquisitionTime"),
+            convolution_kernel=text(dataset, "ConvolutionKernel"),
+        ),
+    )
+
+
+def _image(path: Path, header: FileHeader) -> Image:
+    dataset = header.dataset
+    return Image(
+        path=path,
+        sop_class_uid=text(dataset, "SOPClassUID") or "",
+        sop_instance_uid=text(dataset, "SOPInstanceUID") or "",
+        modality=text(dataset, "Modality"),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        body_part=text(dataset, "BodyPartExamined"),
+        instance_number=integer(dataset, "InstanceNumber"),
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        pixel_format=_pixel_format(dataset),
+        pixels=header.pixels if header.pixels and header.pixels.length else None,
+        extended_offsets=_extended_offsets(dataset),
+        frame_count=integer(dataset, "NumberOfFrames") or 1,
+    )
+
+
+def _pixel_format(dataset: Dataset) -> PixelFormat:
+    return PixelFormat(
+        rows=integer(dataset, "Rows"),
+        columns=integer(dataset, "Columns"),
+        samples_per_pixel=integer(dataset, "SamplesPerPixel"),
+        photometric_interpretation=text(dataset, "PhotometricInterpretation"),
+        bits_allocated=integer(dataset, "BitsAllocated"),
+        bits_stored=integer(dataset, "BitsStored"),
+        high_bit=integer(dataset, "HighBit"),
+        pixel_representation=integer(dataset, "PixelRepresentation"),
+        padding_value=integer(dataset, "PixelPaddingValue"),
+        padding_limit=integer(dataset, "PixelPaddingRangeLimit"),
+    )
+
+
+def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
+    offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    return (offsets, lengths) if isinstance(offsets, bytes) and isinstance(lengths, bytes) else None

@@ -1,0 +1,173 @@
+"""Stored frames -> Hounsfield units.
+
+Comes from loading (frames in stack order, with their place in the volume); fills the volume. Frames are read one after
+the other and decoded by two threads; only a few are in memory at a time.
+"""
+
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import generate_frames
+
+from covnode.dicom.reading import MALFORMED, UNDEFINED_LENGTH, open_pixels
+from covnode.errors import NotDicom, PixelDataUnreadable, TransientError
+from covnode.imaging.orientation import to_native
+from covnode.records.volume import InPlane
+from covnode.volume.decoding import is_native, words_of
+from covnode.volume.frames import Frame, Image, PixelFormat
+
+AIR_HU = -1024
+"""What padding and everything below it becomes: the lowest value of a 12 bit CT."""
+
+_DECODERS = 2
+_MOST_PENDING = 8
+
+
+def read_voxels_hu(frames: tuple[Frame, ...], in_plane: InPlane) -> NDArray[np.int16]:
+    """Decode all frames into one volume.
+
+    Returns
+    -------
+    NDArray
+        int16, shape (k, j, i), canonical order, Hounsfield units; k follows `frames`.
+
+    Raises
+    ------
+    PixelDataUnreadable
+        With the name of the slice.
+    TransientError
+        When the storage fails.
+    """
+    pixels = frames[0].image.pixel_format
+    rows, columns = pixels.rows or 0, pixels.columns or 0
+    shape = (columns, rows) if in_plane.transpose else (rows, columns)
+    voxels_hu = np.empty((len(frames), *shape), dtype=np.int16)
+
+    def fill(k: int, data: bytes) -> None:
+        to_native(voxels_hu[k], in_plane)[...] = _hounsfield(frames[k], data)
+
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        pending: deque[Future[None]] = deque()
+        for k, data in _stored_frames(frames):
+            pending.append(pool.submit(fill, k, data))
+            if len(pending) > _MOST_PENDING:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+    return voxels_hu
+
+
+def read_frame_hu(frame: Frame) -> NDArray[np.int16]:
+    """One frame, int16 Hounsfield units, shape (rows, columns), stored order.
+
+    Raises
+    ------
+    PixelDataUnreadable, TransientError
+        As `read_voxels_hu`.
+    """
+    [(_, data)] = _stored_frames((frame,))
+    return _hounsfield(frame, data)
+
+
+def _hounsfield(frame: Frame, data: bytes) -> NDArray[np.int16]:
+    try:
+        words = words_of(data, frame.image.pixel_format, frame.image.transfer_syntax_uid)
+    except PixelDataUnreadable as error:
+        raise PixelDataUnreadable(f"{frame.name}: {error}") from error
+    slope, intercept = frame.rescale_slope or 0.0, frame.rescale_intercept or 0.0
+    return _hounsfield_of_words(frame.image.pixel_format, slope, intercept)[words]
+
+
+@lru_cache(maxsize=8)
+def _hounsfield_of_words(pixels: PixelFormat, slope: float, intercept: float) -> NDArray[np.int16]:
+    """Table from pixel word to Hounsfield units: rescaled (PS3.3 C.11.1.1.2), rounded half to even, clipped to int16.
+
+    Bits above High Bit are no part of the value (PS3.5 section 8.1.1: they may hold overlays).
+    """
+    bits_allocated, bits_stored = pixels.bits_allocated or 0, pixels.bits_stored or 0
+    words = np.arange(1 << bits_allocated)
+    stored = _as_number(words, bits_stored, pixels)
+    rescaled = np.clip(np.rint(stored * slope + intercept), AIR_HU, np.iinfo(np.int16).max)
+    hounsfield: NDArray[np.int16] = rescaled.astype(np.int16)
+    if pixels.padding_value is not None:
+        # The VR of the padding elements depends on the writer (-2000 may come as 63536): compare them as words. A
+        # value that Bits Stored cannot hold can only be meant as a whole word, with the bits above High Bit.
+        limit = pixels.padding_value if pixels.padding_limit is None else pixels.padding_limit
+        paddings = _as_number(np.array([pixels.padding_value, limit]), bits_allocated, pixels)
+        fits = stored.min() <= paddings.min() and paddings.max() <= stored.max()
+        values = stored if fits else _as_number(words, bits_allocated, pixels)
+        hounsfield[(values >= paddings.min()) & (values <= paddings.max())] = AIR_HU
+    return hounsfield
+
+
+def _as_number(words: NDArray[np.int64], bits: int, pixels: PixelFormat) -> NDArray[np.int64]:
+    """Read the lowest `bits` as an unsigned or two's complement number, by Pixel Representation."""
+    values = words & ((1 << bits) - 1)
+    return values - ((values >> (bits - 1)) << bits) if pixels.pixel_representation else values
+
+
+def _stored_frames(frames: Sequence[Frame]) -> Iterator[tuple[int, bytes]]:
+    """Place in `frames` and stored bytes of each frame; the frames of one instance in stored order, in one pass."""
+    places: dict[Path, dict[int, int]] = {}
+    for place, frame in enumerate(frames):
+        places.setdefault(frame.image.path, {})[(frame.number or 1) - 1] = place
+    for place_of_index in places.values():
+        first = frames[next(iter(place_of_index.values()))]
+        try:
+            for index, data in _data_of_frames(first.image, place_of_index):
+                yield place_of_index[index], data
+        except OSError as error:
+            raise TransientError("a file of the series cannot be read from storage") from error
+        except PixelDataUnreadable as error:
+            raise PixelDataUnreadable(f"{first.name}: {error}") from error
+        except (NotDicom, *MALFORMED) as error:
+            raise PixelDataUnreadable(f"{first.name}: the pixel data are damaged") from error
+
+
+def _data_of_frames(image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
+    """0-based index and bytes of the wanted frames of one instance."""
+    if image.pixels is None:
+        raise PixelDataUnreadable("there are no pixel data")
+    encapsulated = image.pixels.length == UNDEFINED_LENGTH
+    if encapsulated == is_native(image.transfer_syntax_uid):
+        raise PixelDataUnreadable("the pixel data are not stored as the transfer syntax says")
+    with open_pixels(image.path, image.pixels) as file:
+        if encapsulated:
+            yield from _encapsulated(file, image, wanted)
+        else:
+            yield from _native(file, image, wanted)
+
+
+def _native(file: BinaryIO, image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
+    pixels = image.pixel_format
+    size = (pixels.rows or 0) * (pixels.columns or 0) * (pixels.bits_allocated or 0) // 8
+    expected = size * image.frame_count
+    expected += expected % 2  # PS3.5 section 8.1.1: padded to an even length
+    if image.pixels and image.pixels.length != expected:
+        raise PixelDataUnreadable(f"the pixel data have {image.pixels.length} bytes instead of {expected}")
+    start = file.tell()
+    for index in range(image.frame_count):
+        if index in wanted:
+            file.seek(start + index * size)
+            data = file.read(size)
+            if len(data) != size:
+                raise PixelDataUnreadable(
+                    f"the pixel data are truncated: {len(data)} of {size} bytes of frame {index + 1}"
+                )
+            yield index, data
+
+
+def _encapsulated(file: BinaryIO, image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
+    count = -1
+    coded = generate_frames(file, number_of_frames=image.frame_count, extended_offsets=image.extended_offsets)
+    for count, data in enumerate(coded):
+        if count in wanted:
+            yield count, data
+    if count + 1 != image.frame_count:
+        raise PixelDataUnreadable(f"{count + 1} of {image.frame_count} compressed frames are there")
