@@ -1,0 +1,75 @@
+"""The study-level figures of a result as coded measurements, and which of them an object of a kind may hold.
+
+Comes from the result record; goes to structured_report. The rule that keeps figures of demonstration models out of the
+plain SR lives here alone (and once more, independently, in the interlock).
+"""
+
+from dataclasses import dataclass
+
+from pydicom.sr.coding import Code
+
+from covnode.records.result import AnalysisResult, ModelIdentity, ObjectKind
+from covnode.report import codes
+
+# Volumes in ml, percentages and scores are stated to this many decimals.
+DECIMALS = 2
+_WITHHOLDABLE_TASKS = ("classification", "severity")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of the study; ``task`` is that of the model behind it."""
+
+    concept: Code
+    value: float
+    unit: Code
+    task: str
+
+
+_Candidate = tuple[Code, float | None, Code, str]
+
+
+def list_figures(result: AnalysisResult, kind: ObjectKind) -> tuple[Figure, ...]:
+    """List the figures that were computed and that an object of this kind may hold, rounded as they are written."""
+    return tuple(
+        Figure(concept, round(float(value), DECIMALS), unit, task)
+        for concept, value, unit, task in _candidates(result, kind)
+        if value is not None
+    )
+
+
+def list_missing(result: AnalysisResult, kind: ObjectKind) -> tuple[str, ...]:
+    """Name the figures that an object of this kind would hold, had they been computed."""
+    return tuple(concept.meaning for concept, value, _, _ in _candidates(result, kind) if value is None)
+
+
+def withheld_tasks(result: AnalysisResult, kind: ObjectKind) -> frozenset[str]:
+    """Name the tasks whose figures an object of this kind must not hold, since a demonstration model made them."""
+    if kind is ObjectKind.SR_WITH_DEMONSTRATION:
+        return frozenset()
+    return frozenset(model.task for model in result.models if model.demonstration and model.task in _WITHHOLDABLE_TASKS)
+
+
+def model_of(result: AnalysisResult, task: str) -> ModelIdentity | None:
+    """Find the model of a task."""
+    return next((model for model in result.models if model.task == task), None)
+
+
+def _candidates(result: AnalysisResult, kind: ObjectKind) -> tuple[_Candidate, ...]:
+    affected, glass, dense = result.affected_percent, result.ground_glass_ml, result.consolidation_ml
+    probability = None if result.covid_probability is None else result.covid_probability * 100.0
+    figures: tuple[_Candidate, ...] = (
+        (codes.LUNG_VOLUME_BOTH, result.lung_volume_ml.total, codes.MILLILITRE, "lungs"),
+        (codes.AFFECTED_BOTH, affected.total, codes.PERCENT, "lesions"),
+        (codes.AFFECTED_LEFT, affected.left, codes.PERCENT, "lesions"),
+        (codes.AFFECTED_RIGHT, affected.right, codes.PERCENT, "lesions"),
+        (codes.GROUND_GLASS_LEFT, glass.left, codes.MILLILITRE, "lesions"),
+        (codes.GROUND_GLASS_RIGHT, glass.right, codes.MILLILITRE, "lesions"),
+        (codes.CONSOLIDATION_LEFT, dense.left, codes.MILLILITRE, "lesions"),
+        (codes.CONSOLIDATION_RIGHT, dense.right, codes.MILLILITRE, "lesions"),
+        (codes.COVID_PROBABILITY, probability, codes.PERCENT, "classification"),
+        (codes.SEVERITY_SCORE, result.severity_score, codes.SCORE, "severity"),
+        (codes.CTSI, result.ctsi, codes.SCORE, "severity"),
+    )
+    withheld = withheld_tasks(result, kind)
+    return tuple(figure for figure in figures if figure[3] not in withheld)
