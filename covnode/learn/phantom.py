@@ -6,6 +6,7 @@ measured on it say nothing about accuracy on patients.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covnode.learn.phantom_anatomy import Anatomy, Field, cage_depth, draw_anatomy, lung_depth
 from covnode.learn.phantom_dicom import InstanceOrder, Layout, PatientPosition, PhantomFiles, write_phantom
@@ -57,7 +58,7 @@ def make_phantom(preset: PhantomPreset, *, slices: int = 120, seed: int = 0, siz
         lumen=np.maximum(coverage(grid, central), coverage(grid, segmental)),
         airway_wall=np.maximum(coverage(grid, _grown(central, _WALL_MM)), coverage(grid, _grown(segmental, 0.7))),
         central_airway=coverage(grid, _grown(central, _WALL_MM)),
-        blobs=draw_lesions(preset, anatomy, lungs, lesion_rng),
+        blobs=draw_lesions(preset, lungs, lesion_rng),
     )
     maker = SliceMaker(anatomy, grid, inside, Texture(grid, texture_rng))
     scanner = Reconstruction(grid, anatomy.noise_hu, noise_rng)
@@ -91,12 +92,12 @@ def _grid(anatomy: Anatomy, slices: int, size: int) -> Grid:
     return Grid(x_mm=in_plane, y_mm=in_plane + np.float32(8.0), z_mm=along)
 
 
-def _affine(grid: Grid, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _affine(grid: Grid, seed: int) -> NDArray[np.float64]:
     """(i, j, k, 1) -> LPS mm; the scanner's origin lies somewhere outside the middle of the chest."""
     k_mm, j_mm, i_mm = (round(spacing, 4) for spacing in grid.spacing_mm)
     affine = np.diag([i_mm, j_mm, k_mm, 1.0])
     origin = np.array([grid.x_mm[0], grid.y_mm[0], grid.z_mm[0]], dtype=np.float64)
-    affine[:3, 3] = np.round(origin + [3.5, -151.0, -400.0 - 10.0 * (seed % 7)], 3)
+    affine[:3, 3] = np.round(origin + np.array([3.5, -151.0, -400.0 - 10.0 * (seed % 7)]), 3)
     return affine
 
 
@@ -116,11 +117,11 @@ def _vessels(anatomy: Anatomy, lungs: tuple[LungPoints, ...], rng: np.random.Gen
     for lung in lungs:
         ends = rng.choice(len(lung.points_mm), size=_VESSEL_ENDS, replace=False)
         trees.append(vessel_tree(hilum_mm(anatomy, lung.side), lung.points_mm[ends], _VESSEL_END_MM))
-    return Tubes(*(np.concatenate(parts) for parts in zip(*(_parts(tree) for tree in trees), strict=True)))
-
-
-def _parts(tubes: Tubes) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], ...]:
-    return tubes.start_mm, tubes.end_mm, tubes.radius_mm
+    return Tubes(
+        np.concatenate([tree.start_mm for tree in trees]),
+        np.concatenate([tree.end_mm for tree in trees]),
+        np.concatenate([tree.radius_mm for tree in trees]),
+    )
 
 
 def _grown(tubes: Tubes, wall_mm: float) -> Tubes:

@@ -60,7 +60,7 @@ def write_phantom(
     name = f"{phantom.preset}/{phantom.seed}/{phantom.voxels_hu.shape}/{layout}/{sorted(given.items())}"
     common = _common(phantom, layout, name)
     if layout.enhanced:
-        datasets = [enhanced_dataset(common, phantom, series, _uid(name, "instance"))]
+        datasets = [enhanced_dataset(common, series, _uid(name, "instance"))]
     else:
         datasets = [_slice_dataset(common, series, index, name) for index in range(len(series.frames))]
     paths = []
@@ -121,7 +121,6 @@ def _common(phantom: Phantom, layout: Layout, name: str) -> Dataset:
     dataset.ImageComments = "Synthetic phantom made by covnode: no patient, not for diagnosis"
     dataset.BurnedInAnnotation = "NO"
     dataset.AcquisitionNumber = 1
-    dataset.PresentationLUTShape = "IDENTITY"
     if phantom.contrast_agent:
         dataset.ContrastBolusAgent = "Synthetic"
     return dataset
@@ -132,7 +131,6 @@ def _slice_dataset(common: Dataset, series: StoredSeries, index: int, name: str)
     frame = series.frames[index]
     dataset = Dataset()
     dataset.update(common)
-    del dataset.PresentationLUTShape
     dataset.SOPClassUID = CTImageStorage
     dataset.SOPInstanceUID = _uid(name, "instance", str(frame.instance_number))
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covnode.learn.phantom_anatomy import Anatomy, Field, lobe_depth
+from covnode.learn.phantom_anatomy import Field, Height, lobe_depth
 from covnode.learn.phantom_records import PhantomPreset
 from covnode.records.volume import Lesion, Lung
 
@@ -19,8 +19,10 @@ Points = NDArray[np.float64]
 AFFECTED_SHARE = {
     PhantomPreset.COVID_MILD: (0.04, 0.22),
     PhantomPreset.COVID_SEVERE: (0.42, 0.78),
-    PhantomPreset.CONSOLIDATION: (0.07, 0.22),
+    PhantomPreset.CONSOLIDATION: (0.04, 0.13),
 }
+
+_MOST_BLOBS = 160
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,14 @@ class Blob:
     side: Lung
     lower_lobe: bool | None = None
 
-    def weight(self, x: Field, y: Field, z: Field | float, rough: Field) -> Field:
+    def weight(self, x: Field, y: Field, z: Height, rough: Height) -> Field:
         """Return the coverage 0..1 at x, y, z (mm); ``rough`` is texture of unit spread at the same places."""
         (cx, cy, cz), (ax, ay, az) = self.centre_mm, self.axes_mm
         rho = np.sqrt(((x - cx) / ax) ** 2 + ((y - cy) / ay) ** 2 + ((z - cz) / az) ** 2)
         size = min(ax, ay, az)
         depth = (1.0 - rho) * size + 0.16 * size * rough
         if self.lower_lobe is not None:
-            behind = lobe_depth(x, y, z)
+            behind = lobe_depth(y, z)
             depth = np.minimum(depth, behind if self.lower_lobe else -behind)
         weight: Field = np.clip(0.5 + depth / self.edge_mm, 0.0, 1.0).astype(np.float32)
         return weight
@@ -67,38 +69,33 @@ class LungPoints:
     depth_mm: NDArray[np.float64]
 
 
-def draw_lesions(
-    preset: PhantomPreset, anatomy: Anatomy, lungs: tuple[LungPoints, ...], rng: np.random.Generator
-) -> tuple[Blob, ...]:
+def draw_lesions(preset: PhantomPreset, lungs: tuple[LungPoints, ...], rng: np.random.Generator) -> tuple[Blob, ...]:
     """Draw blobs until the preset's share of the lungs is affected; equal generators give equal lesions."""
     if preset is PhantomPreset.NORMAL:
         return ()
     goal = rng.uniform(*AFFECTED_SHARE[preset])
-    points = np.concatenate([lung.points_mm for lung in lungs])
+    points_mm = np.concatenate([lung.points_mm for lung in lungs])
     sides = np.concatenate([np.full(len(lung.points_mm), lung.side) for lung in lungs])
-    depths = np.concatenate([lung.depth_mm for lung in lungs])
-    affected = np.zeros(len(points), dtype=bool)
+    depths_mm = np.concatenate([lung.depth_mm for lung in lungs])
+    affected = np.zeros(len(points_mm), dtype=bool)
     blobs: list[Blob] = []
-    first_side = rng.choice([Lung.RIGHT, Lung.LEFT])
+    side = Lung(int(rng.choice([Lung.RIGHT, Lung.LEFT])))
     lower_lobe = bool(rng.random() < 0.65)
-    while affected.mean() < goal and len(blobs) < 160:
-        if preset is PhantomPreset.CONSOLIDATION:
-            fits = (sides == first_side) & ((lobe_depth(*_xyz(points)) > 0) == lower_lobe)
-            centre = points[rng.choice(np.flatnonzero(fits & ~affected if (fits & ~affected).any() else fits))]
-            new = [_lobar(centre, Lung(int(first_side)), rng, lower_lobe=lower_lobe)]
-        else:
-            # The first blobs go to both lungs in turn, near the pleura, more behind and below than above.
-            side = first_side if len(blobs) % 2 == 0 else Lung.RIGHT + Lung.LEFT - first_side
-            odds = np.where(affected, 0.05, 1.0) * np.exp(-depths / 9.0) * (sides == side)
-            odds *= np.exp(points[:, 1] / 70.0 - points[:, 2] / 120.0)
-            centre = points[rng.choice(len(points), p=odds / odds.sum())]
-            new = _patch(preset, centre, Lung(int(side)), rng)
+    # Consolidation fills one lobe from anywhere inside; the patches of COVID lie near the pleura, more behind and
+    # below than in front and above.
+    x, y, z = _xyz(points_mm)
+    in_lobe = (sides == side) & ((lobe_depth(y, z) > 0) == lower_lobe)
+    peripheral = np.exp(-depths_mm / 9.0 + points_mm[:, 1] / 70.0 - points_mm[:, 2] / 120.0)
+    lobar = preset is PhantomPreset.CONSOLIDATION
+    while affected.mean() < goal and len(blobs) < _MOST_BLOBS and not (lobar and affected[in_lobe].all()):
+        odds = np.where(affected, 0.05, 1.0) * (in_lobe if lobar else peripheral * (sides == side))
+        centre = points_mm[rng.choice(len(points_mm), p=odds / odds.sum())]
+        new = [_lobar(centre, side, rng, lower_lobe=lower_lobe)] if lobar else _patch(preset, centre, side, rng)
         for blob in new:
-            covers = blob.weight(*_xyz(points), np.float32(0.0)) >= 0.5
-            affected |= covers & (sides == blob.side)
+            affected |= (blob.weight(x, y, z, 0.0) >= 0.5) & (sides == blob.side)
         blobs += new
-        if preset is PhantomPreset.CONSOLIDATION and (affected >= fits).all():
-            break
+        if not lobar:
+            side = Lung.LEFT if side is Lung.RIGHT else Lung.RIGHT
     return tuple(blobs)
 
 
@@ -140,7 +137,7 @@ def _dense(place: tuple[float, float, float], axes: Points, side: Lung, rng: np.
 
 def _lobar(centre: Points, side: Lung, rng: np.random.Generator, *, lower_lobe: bool) -> Blob:
     """One dense part of a lobe that stops at the fissure."""
-    axes = rng.uniform(30, 52) * rng.uniform(0.85, 1.2, size=3)
+    axes = rng.uniform(24, 40) * rng.uniform(0.85, 1.2, size=3)
     return Blob(
         kind=Lesion.CONSOLIDATION,
         centre_mm=(float(centre[0]), float(centre[1]), float(centre[2])),

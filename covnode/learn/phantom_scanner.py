@@ -70,4 +70,5 @@ class Reconstruction:
         image = fft.irfft2(fft.rfft2(ideal_hu + 1000.0) * self._blur, s=self._size) - 1000.0
         image += 0.87 * fresh + 0.5 * self._last
         self._last = fresh
-        return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+        voxels_hu: NDArray[np.int16] = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+        return voxels_hu

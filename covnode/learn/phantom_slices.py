@@ -16,6 +16,7 @@ from covnode.learn.phantom_anatomy import (
     cage_depth,
     heart_depth,
     lung_depth,
+    on_side,
     spine_depth,
 )
 from covnode.learn.phantom_lesions import Blob
@@ -68,7 +69,7 @@ class SliceMaker:
         hu = self._chest_wall(cage, z)
         self._organs(hu, cage, z)
         labels, parenchyma, share = self._lungs(cage, z, texture)
-        lesions, parenchyma = self._lesions(k, labels, parenchyma, texture)
+        lesions, parenchyma = self._lesions(k, parenchyma, texture)
         hu += share * (parenchyma - hu)
         blood = self._inside.vessels[k] * (share / 255.0)
         hu += blood * (self._anatomy.blood_hu - hu)
@@ -144,7 +145,7 @@ class SliceMaker:
         self._paint(hu, body, 80.0 if disc else 420.0)
         self._paint(hu, body - 2.0, 85.0 if disc else 170.0)
         behind = y - self._anatomy.spine_y_mm
-        process = np.minimum(4.0 - np.abs(x), 24.0 - np.abs(behind - 38.0)).astype(np.float32)
+        process = np.minimum(4.0 - np.abs(x), 17.0 - np.abs(behind - 30.0)).astype(np.float32)
         transverse = np.minimum(38.0 - np.abs(x), 5.0 - np.abs(behind - 22.0)).astype(np.float32)
         self._paint(hu, process, 350.0)
         if not disc:
@@ -164,11 +165,9 @@ class SliceMaker:
         parenchyma = anatomy.lung_hu + 45.0 * (y / anatomy.half_depth_mm) + 16.0 * texture
         return labels, parenchyma.astype(np.float32), share
 
-    def _lesions(
-        self, k: int, lungs: NDArray[np.uint8], parenchyma: Field, texture: Field
-    ) -> tuple[NDArray[np.uint8], Field]:
+    def _lesions(self, k: int, parenchyma: Field, texture: Field) -> tuple[NDArray[np.uint8], Field]:
         """Return labels and the parenchyma with the blobs in it; the denser blob wins where several meet."""
-        labels = np.zeros(lungs.shape, dtype=np.uint8)
+        labels = np.zeros(parenchyma.shape, dtype=np.uint8)
         z = float(self._z_mm[k])
         result = parenchyma.copy()
         for blob in self._inside.blobs:
@@ -176,7 +175,7 @@ class SliceMaker:
             if box is None:
                 continue
             weight = blob.weight(self._x[:, box[1]], self._y[box[0]], z, texture[box])
-            weight[lungs[box] != blob.side] = 0.0
+            weight[:, on_side(self._x[0, box[1]], blob.side) < 0] = 0.0
             grain = blob.density_hu + (25.0 if blob.kind is Lesion.GROUND_GLASS else 6.0) * texture[box]
             np.maximum(result[box], parenchyma[box] + weight * (grain - parenchyma[box]), out=result[box])
             labels[box] = np.maximum(labels[box], np.where(weight >= 0.5, np.uint8(blob.kind), np.uint8(0)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covnode.learn.phantom_anatomy import Anatomy
+from covnode.learn.phantom_anatomy import OUTWARD, Anatomy
 from covnode.records.volume import Lung
 
 Points = NDArray[np.float64]
@@ -100,7 +100,7 @@ def airways(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Tubes, Tubes]:
     segmental = []
     for side in Lung:
         hilum = hilum_mm(anatomy, side)
-        outward = np.array([-1.0 if side is Lung.RIGHT else 1.0, 0.0, 0.0])
+        outward = np.array([OUTWARD[side], 0.0, 0.0])
         central.append((carina, hilum, 6.5 if side is Lung.RIGHT else 5.5))
         for rise in (34.0, -4.0, -34.0):
             lobar = hilum + 16.0 * outward + np.array([0.0, rng.uniform(-14, 14) - 0.2 * rise, 0.6 * rise])
