@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from covnode import __version__
-from covnode.errors import LungsNotFound
 from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
 from covnode.imaging.components import Mask, components, holes, largest, reached_from_edges
 from covnode.imaging.morphology import Spacing, dilate, opened
 from covnode.infer.airways import find_airway
+from covnode.infer.plausibility import require_lungs
 from covnode.infer.pleura import filled
 from covnode.infer.sides import by_side
 from covnode.records.result import ModelIdentity
@@ -41,8 +41,6 @@ GAS_HU = -955
 """The median of bowel gas lies below, that of a lung above, emphysema included."""
 
 SMALLEST_PART_ML = 25.0
-SMALLEST_LUNGS_ML = 500.0
-"""Both lungs of an adult hold 1.5 l at full expiration and no less than 0.5 l with most of them consolidated."""
 
 
 def segment_lungs(volume: CTVolume) -> LungMask:
@@ -62,7 +60,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     Raises
     ------
     LungsNotFound
-        When what could be lung is less than `SMALLEST_LUNGS_ML` in all.
+        When what could be lung is less than `plausibility.SMALLEST_LUNGS_ML` in all.
     """
     factors = factors_towards(volume.spacing_mm, GRID_MM)
     spacing_mm = coarser(volume.spacing_mm, factors)
@@ -71,11 +69,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     body = _body(hu, spacing_mm)
     airway = find_airway(hu, body, spacing_mm)
     aerated = _aerated(hu, body & ~dilate(airway, max(2.0, *spacing_mm[1:]), spacing_mm), block_ml)
-    volume_ml = float(aerated.sum()) * block_ml
-    if volume_ml < SMALLEST_LUNGS_ML:
-        raise LungsNotFound(
-            f"no lungs: {volume_ml:.0f} ml of aerated lung, at least {SMALLEST_LUNGS_ML:.0f} ml expected"
-        )
+    require_lungs(aerated, block_ml)
     labels = _completed(hu, aerated, airway, body, spacing_mm)
     return LungMask(_refined(volume.voxels_hu, labels, aerated, airway, factors), IDENTITY)
 
