@@ -117,5 +117,9 @@ class DeliveryRefused(CovnodeError):
         self.code = code
 
 
+class StageFailed(CovnodeError):
+    """A stage broke in a way that nobody foresaw: the message names the error's type and place, never a value."""
+
+
 class StaleClaim(CovnodeError):
     """Another process has taken this job over: drop the work, write nothing."""

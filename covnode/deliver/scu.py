@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
-from pynetdicom import AE, Association
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] (made at import)
+from pynetdicom import AE
+from pynetdicom.association import Association
 
+from covnode.dicom.dimse import OUT_OF_RESOURCES, STORED, SUCCESS, VERIFICATION
 from covnode.errors import DeliveryRefused, TransientError
 
-# PS3.4 Table B.2-1: the object is stored, and something was coerced or left out.
-_STORED = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
-_OUT_OF_RESOURCES = 0xA700
 _REJECTED_PERMANENT = 0x01
 
 
@@ -30,7 +28,9 @@ class Destination:
     timeout_s: float
 
 
-def _associate(calling_ae_title: str, destination: Destination, contexts: Sequence[tuple[str, str | None]]) -> Association:
+def _associate(
+    calling_ae_title: str, destination: Destination, contexts: Sequence[tuple[str, str | None]]
+) -> Association:
     entity = AE(ae_title=calling_ae_title)
     entity.acse_timeout = destination.timeout_s
     entity.dimse_timeout = destination.timeout_s
@@ -61,12 +61,12 @@ def echo(calling_ae_title: str, destination: Destination) -> None:
     TransientError, DeliveryRefused
         It does not answer, or not with Success.
     """
-    association = _associate(calling_ae_title, destination, [(Verification, None)])
+    association = _associate(calling_ae_title, destination, [(VERIFICATION, None)])
     try:
         status = association.send_c_echo()
     finally:
         association.release()
-    if status.get("Status") != 0x0000:
+    if status.get("Status") != SUCCESS:
         raise TransientError(f"{destination.name} does not answer the C-ECHO with Success")
 
 
@@ -98,9 +98,9 @@ def send(
             status = association.send_c_store(path).get("Status")
             if status is None:
                 raise TransientError(f"{destination.name} did not answer the C-STORE")
-            if status in _STORED:
+            if status in STORED:
                 on_stored(path, status)
-            elif status & 0xFF00 == _OUT_OF_RESOURCES:
+            elif status & 0xFF00 == OUT_OF_RESOURCES:
                 raise TransientError(f"{destination.name} is out of resources ({status:04X})")
             else:
                 raise DeliveryRefused(f"{destination.name} refuses the object ({status:04X})", code=f"{status:04X}")

@@ -18,16 +18,13 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] (made at import)
 from pynetdicom.transport import ThreadedAssociationServer
 
+from covnode.dicom.dimse import OUT_OF_RESOURCES, SUCCESS, VERIFICATION
 from covnode.errors import InstanceRefused, TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import ABORTED, RELEASED, AssociationLedger
 from covnode.receive.spool import IncomingInstance, read_incoming
-
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
 
 SOP_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 # pynetdicom takes the first of its own list that the peer proposes in the context.
@@ -85,7 +82,7 @@ class StorageScp:
         entity.maximum_pdu_size = 0
         for sop_class in SOP_CLASSES:
             entity.add_supported_context(sop_class, TRANSFER_SYNTAXES)
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(VERIFICATION)
         self._server = entity.start_server(
             (self._listener.bind, self._listener.port),
             block=False,

@@ -14,10 +14,9 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from covnode.dicom.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH
 from covnode.errors import InstanceRefused
 
-_CANNOT_UNDERSTAND = 0xC000
-_DATA_SET_MISMATCH = 0xA900
 _IDENTIFYING = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _CHUNK_BYTES = 1 << 20
 _UID_LENGTH = 64
@@ -52,12 +51,12 @@ def read_incoming(path: Path, sop_class_uid: str, sop_instance_uid: str) -> Inco
         transfer_syntax_uid = str(header.file_meta.TransferSyntaxUID)
     # pydicom answers broken bytes with whatever its parsers meet on the way.
     except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError, EOFError):
-        raise InstanceRefused("the data set cannot be parsed", _CANNOT_UNDERSTAND) from None
+        raise InstanceRefused("the data set cannot be parsed", CANNOT_UNDERSTAND) from None
     for keyword, uid in uids.items():
         if not uid or len(uid) > _UID_LENGTH or not set(uid) <= set("0123456789."):
-            raise InstanceRefused(f"the data set has no valid {keyword}", _CANNOT_UNDERSTAND)
+            raise InstanceRefused(f"the data set has no valid {keyword}", CANNOT_UNDERSTAND)
     if uids["SOPClassUID"] != sop_class_uid or uids["SOPInstanceUID"] != sop_instance_uid:
-        raise InstanceRefused("the data set is not the instance that the command names", _DATA_SET_MISMATCH)
+        raise InstanceRefused("the data set is not the instance that the command names", DATA_SET_MISMATCH)
     digest, size_bytes = _digest_of_data_set(path)
     return IncomingInstance(
         path=path,

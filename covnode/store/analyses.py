@@ -72,6 +72,10 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
     except StaleClaim:
         return None
     claimed = session.get_one(row, analysis_id, populate_existing=True)
+    series = session.get_one(SeriesRow, claimed.series_id)
+    if series.revision != claimed.revision:
+        _end(session, (analysis_id, claimed.attempts), state=AnalysisState.SUPERSEDED)
+        return None
     if claimed.attempts > MAX_ATTEMPTS or claimed.first_claimed_at is None:
         _end(
             session,
@@ -81,7 +85,6 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
             reason=f"the worker stopped {MAX_ATTEMPTS} times in the middle of this analysis",
         )
         return None
-    series = session.get_one(SeriesRow, claimed.series_id)
     return AnalysisClaim(
         analysis_id=analysis_id,
         series_id=claimed.series_id,

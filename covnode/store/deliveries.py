@@ -9,7 +9,7 @@ from covnode.clock import utc_now
 from covnode.errors import StaleClaim
 from covnode.records.job import DeliveryClaim, DeliveryState, Job, JobKind
 from covnode.store.sessions import guarded, new_id
-from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow
+from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow, SeriesRow
 
 _OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
 
@@ -52,6 +52,9 @@ def claim(session: Session, delivery_id: str, executor_id: str) -> DeliveryClaim
         return None
     claimed = session.get_one(row, delivery_id, populate_existing=True)
     analysis = session.get_one(AnalysisRow, claimed.analysis_id)
+    if session.get_one(SeriesRow, analysis.series_id).revision != analysis.revision:
+        claimed.state = DeliveryState.SUPERSEDED
+        return None
     done = session.scalars(
         sa.select(DeliveredObjectRow.kind).where(DeliveredObjectRow.delivery_id == delivery_id)
     ).all()

@@ -1,0 +1,49 @@
+"""The command ``covnode``: one file per noun, errors without a traceback.
+
+Exit codes of every command: 0 done; 1 an error that the message explains; 2 wrong usage; 3 done, but nothing could be
+analysed, delivered or confirmed.
+"""
+
+import sys
+
+import typer
+
+from covnode.cli import analyse, config, db, demo, doctor, init, jobs, models, peer, phantom, push, series, serve
+from covnode.cli.console import stderr
+from covnode.errors import CovnodeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="covnode: a chest CT comes in by C-STORE, a Structured Report and a Segmentation go back to the PACS. "
+    "Shipped models: demonstration, not for clinical use.",
+)
+app.command("init")(init.init)
+app.command("serve")(serve.serve)
+app.command("receive")(serve.receive)
+app.command("work")(serve.work)
+app.command("send")(serve.send)
+app.command("analyse")(analyse.analyse)
+app.command("push")(push.push)
+app.command("phantom")(phantom.phantom)
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+app.command("stand-in-pacs")(demo.stand_in_pacs)
+app.add_typer(config.app, name="config")
+app.add_typer(peer.app, name="peer")
+app.add_typer(series.app, name="series")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.add_typer(db.app, name="db")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except CovnodeError as error:
+        stderr.print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

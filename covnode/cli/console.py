@@ -1,0 +1,61 @@
+"""What every command shares: its options, its tables and its errors."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from covnode.errors import ConfigurationError
+from covnode.settings import Home, default_home
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", help="The node's folder; else COVNODE_HOME, else this user's data folder.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+def home_of(folder: Path | None) -> Home:
+    """Return the home that the option or the environment names."""
+    return Home(folder or default_home())
+
+
+def show_rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
+    """Print rows as a table, or as one JSON array with the same keys."""
+    if as_json:
+        print_json(list(rows))
+        return
+    table = Table(*[column.replace("_", " ") for column in columns], box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*["" if row[column] is None else str(row[column]) for column in columns])
+    stdout.print(table)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def parse_address(text: str) -> tuple[str, str, int]:
+    """Split ``AE@HOST:PORT``.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not of that form.
+    """
+    ae_title, at, address = text.rpartition("@")
+    host, colon, port = address.rpartition(":")
+    if not (at and colon and ae_title and host and port.isdecimal()):
+        raise ConfigurationError(f"{text} is not of the form AE@HOST:PORT, such as PACS@192.0.2.10:104.")
+    return ae_title, host, int(port)

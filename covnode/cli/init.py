@@ -1,0 +1,49 @@
+"""``covnode init``: a home folder that works."""
+
+from typing import Annotated
+
+import tomlkit
+import typer
+
+from covnode.cli.console import HomeOption, home_of, parse_address, stdout
+from covnode.cli.peer import peer_table
+from covnode.cli.settings_file import default_document, write_document
+from covnode.deidentify.keys import PseudonymKeys
+from covnode.errors import ConfigurationError
+from covnode.settings import NodeSettings, ReceiveSettings, Settings
+from covnode.wiring.node import open_node
+
+
+def init(
+    home: HomeOption = None,
+    ae_title: Annotated[str, typer.Option(help="AE title of this node.")] = NodeSettings().ae_title,
+    bind: Annotated[str, typer.Option(help="Address that the node listens on.")] = ReceiveSettings().bind,
+    port: Annotated[int, typer.Option(help="Port that the node listens on.")] = ReceiveSettings().port,
+    pacs: Annotated[str | None, typer.Option(help="Where results go: AE@HOST:PORT.", show_default=False)] = None,
+    accept_demonstration: Annotated[
+        bool, typer.Option(help="The PACS also gets figures of models that are for demonstration only.")
+    ] = False,
+) -> None:
+    """Make the node's folder: configuration, keys and database.
+
+    Example: `covnode init --ae-title COVNODE --port 11112 --pacs PACS@192.0.2.10:104`
+    """
+    place = home_of(home)
+    if place.config.exists():
+        raise ConfigurationError(f"{place.config} exists already: change it by 'covnode config set' or 'covnode peer'.")
+    settings = Settings(node=NodeSettings(ae_title=ae_title), receive=ReceiveSettings(bind=bind, port=port))
+    document = default_document(settings)
+    if pacs is not None:
+        peers = tomlkit.table(is_super_table=True)
+        peers.add("pacs", peer_table(parse_address(pacs), deliver=True, accept_demonstration=accept_demonstration))
+        document.add("peers", peers)
+    place.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in place.folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not place.keys.exists():
+        PseudonymKeys.create(place.keys)
+    write_document(place, document)
+    open_node(place).upgrade_database()
+    stdout.print(f"The node's folder is {place.root}")
+    stdout.print(f"Keep a copy of {place.keys}: without it no result finds its patient again.")
+    stdout.print("Start it: covnode serve. Check it: covnode doctor.")

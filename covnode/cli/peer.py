@@ -1,0 +1,104 @@
+"""``covnode peer``: the AEs that the node talks to."""
+
+import time
+from typing import Annotated
+
+import tomlkit
+import typer
+from tomlkit.items import Table
+
+from covnode.cli.console import HomeOption, JsonOption, home_of, parse_address, show_rows, stdout
+from covnode.cli.settings_file import read_document, write_document
+from covnode.deliver.scu import echo as c_echo
+from covnode.errors import ConfigurationError
+from covnode.settings import PeerSettings, load_settings
+from covnode.wiring.sender import destination_of
+
+app = typer.Typer(no_args_is_help=True, help="The AEs that the node talks to.")
+Name = Annotated[str, typer.Argument(help="Your name for the peer.")]
+
+
+def peer_table(address: tuple[str, str, int], *, deliver: bool, accept_demonstration: bool) -> Table:
+    """Return the section of one peer."""
+    ae_title, host, port = address
+    table = tomlkit.table()
+    values = {
+        "ae_title": ae_title,
+        "host": host,
+        "port": port,
+        "deliver": deliver,
+        "accept_demonstration": accept_demonstration,
+    }
+    for key, value in values.items():
+        described = PeerSettings.model_fields[key].description
+        if described:
+            table.add(tomlkit.comment(described))
+        table.add(key, value)
+    return table
+
+
+@app.command()
+def add(
+    name: Name,
+    address: Annotated[str, typer.Argument(help="AE@HOST:PORT")],
+    home: HomeOption = None,
+    deliver: Annotated[bool, typer.Option("--deliver", help="Send results to this peer.")] = False,
+    accept_demonstration: Annotated[
+        bool, typer.Option("--accept-demonstration", help="Also send figures of models for demonstration only.")
+    ] = False,
+) -> None:
+    """Add a peer.
+
+    Example: `covnode peer add pacs PACS@192.0.2.10:104 --deliver`
+    """
+    place = home_of(home)
+    document = read_document(place)
+    if "peers" not in document:
+        document.add("peers", tomlkit.table(is_super_table=True))
+    peers = document["peers"]
+    if not isinstance(peers, Table) or name in peers:
+        raise ConfigurationError(f"there is a peer {name} already: remove it first by 'covnode peer remove {name}'.")
+    peers.add(name, peer_table(parse_address(address), deliver=deliver, accept_demonstration=accept_demonstration))
+    write_document(place, document)
+    stdout.print(f"Added {name}; restart the node to use it.", highlight=False)
+
+
+@app.command("list")
+def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the peers.
+
+    Example: `covnode peer list --json`
+    """
+    peers = load_settings(home_of(home)).peers
+    rows = [{"name": name, **peer.model_dump()} for name, peer in peers.items()]
+    show_rows(["name", *PeerSettings.model_fields], rows, as_json=as_json)
+
+
+@app.command()
+def remove(name: Name, home: HomeOption = None) -> None:
+    """Remove a peer; deliveries to it that wait are parked with that reason.
+
+    Example: `covnode peer remove old-pacs`
+    """
+    place = home_of(home)
+    document = read_document(place)
+    peers = document.get("peers")
+    if not isinstance(peers, Table) or name not in peers:
+        raise ConfigurationError(f"there is no peer {name}: 'covnode peer list' lists all.")
+    peers.remove(name)
+    write_document(place, document)
+    stdout.print(f"Removed {name}; restart the node to use it.", highlight=False)
+
+
+@app.command()
+def echo(name: Name, home: HomeOption = None) -> None:
+    """Ask a peer by C-ECHO whether it answers.
+
+    Example: `covnode peer echo pacs`
+    """
+    settings = load_settings(home_of(home))
+    if name not in settings.peers:
+        raise ConfigurationError(f"there is no peer {name}: 'covnode peer list' lists all.")
+    started = time.monotonic()
+    c_echo(settings.node.ae_title, destination_of(name, settings.peers[name], settings.deliver.timeout_s))
+    stdout.print(f"{name} answers ({(time.monotonic() - started) * 1000:.0f} ms).", highlight=False)

@@ -1,0 +1,42 @@
+"""``covnode serve`` and its roles, one process each."""
+
+from covnode.cli.console import HomeOption, home_of
+from covnode.wiring import supervisor
+
+
+def serve(home: HomeOption = None) -> None:
+    """Run the whole node: receiver, worker and sender, each started again when it ends.
+
+    Example: `covnode serve --home /srv/covnode`
+    """
+    supervisor.serve(home_of(home))
+
+
+def receive(home: HomeOption = None) -> None:
+    """Run the receiver alone: C-STORE SCP, completeness, de-identification.
+
+    Example: `covnode receive --home /srv/covnode`
+    """
+    from covnode.wiring.receiver import run_receiver  # noqa: PLC0415 (a role loads only what it needs)
+
+    run_receiver(home_of(home))
+
+
+def work(home: HomeOption = None) -> None:
+    """Run the worker alone: analyses, on the CPU or CUDA.
+
+    Example: `covnode work --home /srv/covnode`
+    """
+    from covnode.wiring.worker import run_worker  # noqa: PLC0415 (a role loads only what it needs)
+
+    run_worker(home_of(home))
+
+
+def send(home: HomeOption = None) -> None:
+    """Run the sender alone: identity restored, interlock, C-STORE to the PACS.
+
+    Example: `covnode send --home /srv/covnode`
+    """
+    from covnode.wiring.sender import run_sender  # noqa: PLC0415 (a role loads only what it needs)
+
+    run_sender(home_of(home))

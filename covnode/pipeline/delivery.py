@@ -1,0 +1,87 @@
+"""The way back: identity restored, the interlock, and the C-STORE.
+
+Comes from the queue; goes to the PACS. One run is one attempt: what fails for the moment is enqueued again with a
+growing delay, what fails for good is parked with its reason. An object that the destination holds is never sent again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from covnode.errors import CovnodeError, DeliveryRefused, StaleClaim, TransientError
+from covnode.logs import get_logger
+from covnode.records.job import DeliveryClaim, DeliveryState
+from covnode.records.result import ObjectKind
+
+OnStored = Callable[[ObjectKind, int], None]
+
+
+class DeliveryRecords(Protocol):
+    """What the store does for the sender, each in one transaction."""
+
+    def claim(self, delivery_id: str) -> DeliveryClaim | None:
+        """Take the delivery; None when there is nothing to do."""
+        ...
+
+    def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
+        """Record that the destination holds the object."""
+        ...
+
+    def end(self, claim: DeliveryClaim, state: DeliveryState, code: str | None, reason: str | None) -> None:
+        """Record how the delivery ended."""
+        ...
+
+    def retry_later(self, claim: DeliveryClaim, reason: str) -> float:
+        """Enqueue the next attempt with a growing delay, or give up; return the delay in seconds (0: given up)."""
+        ...
+
+
+class DeliverySteps(Protocol):
+    """The stages of a delivery."""
+
+    def restore(self, claim: DeliveryClaim) -> Mapping[ObjectKind, Path]:
+        """Write the final bytes of the objects that this destination gets, under the patient's own identity."""
+        ...
+
+    def check(self, claim: DeliveryClaim, objects: Mapping[ObjectKind, Path]) -> None:
+        """Run the interlock over the final bytes; DeliveryRefused when anything differs."""
+        ...
+
+    def send(self, claim: DeliveryClaim, objects: Mapping[ObjectKind, Path], on_stored: OnStored) -> None:
+        """C-STORE the objects."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeliveryJob:
+    """claim -> restore identity -> interlock -> send."""
+
+    records: DeliveryRecords
+    steps: DeliverySteps
+
+    def run(self, delivery_id: str) -> None:
+        """Make one attempt."""
+        claim = self.records.claim(delivery_id)
+        if claim is None:
+            return
+        log = get_logger().bind(delivery_id=delivery_id, destination=claim.destination, attempt=claim.attempt)
+        try:
+            objects = self.steps.restore(claim)
+            self.steps.check(claim, objects)
+            unsent = {kind: path for kind, path in objects.items() if kind not in claim.delivered}
+            self.steps.send(claim, unsent, lambda kind, status: self.records.stored(claim, kind, status))
+            self.records.end(claim, DeliveryState.DELIVERED, None, None)
+            log.info("delivered", objects=len(objects))
+        except TransientError as error:
+            delay_s = self.records.retry_later(claim, str(error))
+            log.warning("delivery_postponed", reason=str(error), delay_s=delay_s)
+        except DeliveryRefused as error:
+            self.records.end(claim, DeliveryState.BLOCKED, error.code, str(error))
+            log.error("delivery_blocked", code=error.code, reason=str(error))
+        except StaleClaim:
+            log.warning("delivery_taken_over")
+        except Exception as error:  # noqa: BLE001 (the edge of the sender's loop: the message may hold an identity)
+            reason = str(error) if isinstance(error, CovnodeError) else "an unforeseen error"
+            self.records.end(claim, DeliveryState.FAILED, type(error).__name__, reason)
+            log.error("delivery_failed", error=type(error).__name__, reason=reason)

@@ -1,0 +1,146 @@
+"""The stages of an analysis wired together, where torch lives: the worker's child process and ``covnode analyse``.
+
+Files in, files out: it holds no database, no queue and no key.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from covnode.errors import ConfigurationError
+from covnode.imaging.mask_file import save_masks
+from covnode.imaging.resampling import network_input
+from covnode.infer.bundles import load_bundle
+from covnode.infer.classification import Classifier
+from covnode.infer.device import choose_device
+from covnode.infer.lesions import find_lesions
+from covnode.infer.lungs import segment_lungs
+from covnode.infer.measures import measure
+from covnode.infer.plausibility import plausibility_cautions
+from covnode.infer.r231 import R231
+from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
+from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
+from covnode.records.job import AnalysisClaim
+from covnode.records.result import AnalysisResult, ResultObject
+from covnode.records.series import DeidentifiedSeries
+from covnode.records.volume import CTVolume, LesionMask, LungMask
+from covnode.report.writer import write_objects
+from covnode.settings import WorkerSettings
+from covnode.store.engine import data_folder
+from covnode.store.results import MASKS, StoredResult, save_result
+from covnode.volume.loading import load_volume
+from covnode.wiring.plan import InferencePlan
+
+CLASSIFIER = "covid-classifier-demo"
+SEVERITY = "severity-demo"
+R231_FOLDER = "r231"
+_DEMONSTRATION_CAUTION = (
+    "Probability and severity come from demonstration models that were trained on synthetic phantoms only: "
+    "not for clinical use."
+)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of one process, on their device."""
+
+    r231: R231 | None
+    classifier: Classifier
+    severity: SeverityRegressor
+
+
+@cache
+def load_models(settings: WorkerSettings, installed_models: Path) -> Models:
+    """Load and verify every model.
+
+    Raises
+    ------
+    ConfigurationError, WeightsMismatch
+        A model that the settings ask for is not installed, or its weights are not those of its manifest.
+    """
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    device = choose_device(settings.device)
+    installed = installed_models / R231_FOLDER
+    if settings.lungs == "r231" and not installed.exists():
+        raise ConfigurationError("worker.lungs is r231, but it is not installed: run 'covnode models install r231'.")
+    wanted = settings.lungs != "density" and installed.exists()
+    shipped = data_folder("models")
+    return Models(
+        r231=R231(load_bundle(installed), device) if wanted else None,
+        classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
+        severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
+    )
+
+
+def infer_series(plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries, progress: Progress) -> Analysed:
+    """Analyse one series into the plan's folder: objects, masks and the record.
+
+    Raises
+    ------
+    SeriesUnusable
+        The series cannot be analysed, and why.
+    """
+    out = plan.out
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    models = load_models(plan.settings, plan.installed_models)
+
+    def lungs_of(volume: CTVolume) -> LungMask:
+        return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
+
+    def conclude(held: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> AnalysisResult:
+        return _conclude(models, held, volume, lungs, lesions)
+
+    def report(
+        volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
+    ) -> tuple[ResultObject, ...]:
+        save_masks(out / MASKS, lungs.labels, lesions.labels, volume.affine_lps_mm)
+        return write_objects(volume, lungs, lesions, result, out)
+
+    stages = Stages(
+        load=lambda held: load_volume(held, min_slices=plan.settings.min_slices),
+        segment_lungs=lungs_of,
+        find_lesions=find_lesions,
+        conclude=conclude,
+        report=report,
+    )
+    analysed = analyse(claim, series, stages, progress)
+    save_result(out, StoredResult(result=analysed.result, objects=analysed.objects))
+    return analysed
+
+
+def _conclude(
+    models: Models, claim: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask
+) -> AnalysisResult:
+    measures = measure(volume, lungs, lesions)
+    network = network_input(volume, lungs)
+    probability = models.classifier(network)
+    score = models.severity(network)
+    used = (lungs.model, lesions.model, models.classifier.identity, models.severity.identity)
+    demonstration = (_DEMONSTRATION_CAUTION,) if any(model.demonstration for model in used) else ()
+    return AnalysisResult(
+        analysis_id=claim.analysis_id,
+        series_id=claim.series_id,
+        revision=claim.revision,
+        created_at=claim.first_claimed_at,
+        input_sha256=claim.input_sha256,
+        acquisition=volume.acquisition,
+        lung_volume_ml=measures.lung_volume_ml,
+        ground_glass_ml=measures.ground_glass_ml,
+        consolidation_ml=measures.consolidation_ml,
+        affected_percent=measures.affected_percent,
+        slices=measures.slices,
+        covid_probability=probability,
+        severity_score=score,
+        severity_category=severity_category(score),
+        ctsi=ctsi(score),
+        models=used,
+        cautions=(
+            *claim.received_cautions,
+            *volume.cautions,
+            *plausibility_cautions(volume, lungs, measures),
+            *demonstration,
+        ),
+    )

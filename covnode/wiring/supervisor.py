@@ -1,0 +1,76 @@
+"""``covnode serve``: one process a role, each started again when it ends.
+
+A role that comes back has the same executor id, so it takes its own unfinished jobs up at once.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from covnode.logs import get_logger
+from covnode.settings import Home
+from covnode.wiring.node import open_process, stop_event
+
+ROLES = ("receive", "work", "send")
+_CHECK_S = 0.25
+_STEADY_S = 30.0
+_LONGEST_PAUSE_S = 30.0
+_STOP_S = 20.0
+
+
+@dataclass
+class _Role:
+    """One role: its process, and when it may be started again."""
+
+    name: str
+    home: Home
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at_s: float = 0.0
+    start_at_s: float = 0.0
+    pause_s: float = field(default=0.5)
+
+    def keep_running(self) -> None:
+        now_s = time.monotonic()
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return
+            steady = now_s - self.started_at_s > _STEADY_S
+            self.pause_s = 0.5 if steady else min(self.pause_s * 2, _LONGEST_PAUSE_S)
+            self.start_at_s = now_s + self.pause_s
+            self.process = None
+            get_logger().error("role_ended", ended=self.name, exit_code=code, starts_again_in_s=self.pause_s)
+        if now_s >= self.start_at_s:
+            self.started_at_s = now_s
+            command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
+            self.process = subprocess.Popen(command)  # noqa: S603 (our own interpreter and module)
+            get_logger().info("role_started", started=self.name, pid=self.process.pid)
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def serve(home: Home) -> None:
+    """Run all roles until asked to stop."""
+    open_process(home, "supervisor")
+    stopping = stop_event()
+    roles = [_Role(name, home) for name in ROLES]
+    try:
+        while not stopping.wait(_CHECK_S):
+            for role in roles:
+                role.keep_running()
+    finally:
+        stoppers = [threading.Thread(target=role.stop) for role in roles]
+        for stopper in stoppers:
+            stopper.start()
+        for stopper in stoppers:
+            stopper.join()

@@ -1,0 +1,164 @@
+"""The worker process: claims analyses and has them done by a child process that it can kill.
+
+The child loads the models once and stays; it gets file names and gives back the record. When it crashes, hangs or runs
+into a CUDA fault, this process lives on, keeps its lease and starts another child. Neither can see an identity.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.sharedctypes
+import os
+import threading
+import traceback
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from pathlib import Path
+
+from pebble import ProcessExpired, ProcessPool
+
+from covnode.errors import CovnodeError, StageFailed, TransientError
+from covnode.logs import configure_logs
+from covnode.pipeline.analysis import Analysed, AnalysisJob
+from covnode.records.job import AnalysisClaim, AnalysisState, JobKind
+from covnode.records.series import DeidentifiedSeries
+from covnode.settings import Home
+from covnode.store import analyses, deliveries
+from covnode.wiring.node import Node, executor_id, open_process, run_jobs
+from covnode.wiring.plan import InferencePlan
+
+_ROLE = "worker"
+_POLL_S = 0.5
+
+_shown_percent: "multiprocessing.sharedctypes.Synchronized[int] | None" = None
+
+
+def _enter_child(percent: "multiprocessing.sharedctypes.Synchronized[int]", log_level: str) -> None:
+    """Set the child up: quiet libraries, progress to the parent, and death with the parent."""
+    global _shown_percent  # noqa: PLW0603 (the pool hands state to its child only through the initialiser)
+    _shown_percent = percent
+    configure_logs(log_level, "inference")
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A worker that was killed outright must not leave a child that goes on with a job that is no longer its own.
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _die_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _show(percent: int) -> None:
+    if _shown_percent is not None:
+        _shown_percent.value = percent
+
+
+def _infer_in_child(plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
+    from covnode.wiring.inference import infer_series  # noqa: PLC0415 (torch loads in the child alone)
+
+    try:
+        return infer_series(plan, claim, series, _show)
+    except CovnodeError as error:
+        return error
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the edge: an error's text may quote a data set, its type and place may not)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return StageFailed(f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}")
+
+
+@dataclass
+class InferenceChild:
+    """One child process that analyses one series at a time."""
+
+    node: Node
+
+    def __post_init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._percent = context.Value("i", 0)
+        self._pool = ProcessPool(
+            max_workers=1,
+            context=context,
+            initializer=_enter_child,
+            initargs=(self._percent, self.node.settings.node.log_level),
+        )
+
+    def infer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
+        """Analyse in the child.
+
+        Raises
+        ------
+        TransientError
+            The child died or ran out of time.
+        SeriesUnusable, StageFailed
+            As the child said.
+        """
+        worker = self.node.settings.worker
+        timeout_s = worker.timeout_s
+        plan = InferencePlan(worker, self.node.home.models, self.node.home.results / claim.analysis_id)
+        self._percent.value = 0
+        future = self._pool.schedule(_infer_in_child, args=(plan, claim, series), timeout=timeout_s)
+        shown = 0
+        while True:
+            try:
+                answer = future.result(timeout=_POLL_S)
+            except FutureTimeout:
+                if future.done():
+                    raise TransientError(f"the analysis took longer than {timeout_s:g} s") from None
+                if self._percent.value != shown:
+                    shown = self._percent.value
+                    with self.node.transaction() as session:
+                        analyses.report_progress(session, claim, shown)
+            except (ProcessExpired, MemoryError) as error:
+                raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
+            else:
+                if isinstance(answer, CovnodeError):
+                    raise answer
+                return answer
+
+    def stop(self) -> None:
+        """Kill the child."""
+        self._pool.stop()
+        self._pool.join()
+
+
+@dataclass(frozen=True)
+class AnalysesInStore:
+    """pipeline.analysis's records, in our tables."""
+
+    node: Node
+
+    def claim(self, analysis_id: str) -> AnalysisClaim | None:
+        """Take the analysis."""
+        with self.node.transaction() as session:
+            return analyses.claim(session, analysis_id, executor_id(_ROLE))
+
+    def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
+        """Return the de-identified files."""
+        folder = self.node.home.deidentified / f"{claim.series_id}-r{claim.revision}"
+        return DeidentifiedSeries(
+            claim.series_id, claim.revision, tuple(sorted(folder.glob("*.dcm"))), claim.input_sha256
+        )
+
+    def finish(self, claim: AnalysisClaim, analysed: Analysed) -> None:
+        """Record the result and enqueue a delivery to each destination: in one transaction."""
+        destinations = [name for name, peer in self.node.settings.peers.items() if peer.deliver]
+        with self.node.transaction() as session:
+            analyses.mark_analysed(session, claim, analysed.result.cautions, analysed.timings_s)
+            for destination in destinations:
+                job = deliveries.open_delivery(session, claim.analysis_id, destination)
+                self.node.queue.enqueue(session, job)
+
+    def end(self, claim: AnalysisClaim, state: AnalysisState, code: str, reason: str) -> None:
+        """Record that there is no result, and why."""
+        with self.node.transaction() as session:
+            analyses.mark_ended(session, claim, state, code, reason)
+
+
+def run_worker(home: Home) -> None:
+    """Run until asked to stop."""
+    node = open_process(home, _ROLE)
+    child = InferenceChild(node)
+    job = AnalysisJob(AnalysesInStore(node), child.infer)
+    run_jobs(node, JobKind.ANALYSIS, _ROLE, job.run, 1)
+    child.stop()
