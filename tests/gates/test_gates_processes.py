@@ -1,4 +1,4 @@
-"""What a process loads at its start, seen in a fresh interpreter: the import contracts judge text, this judges a run."""
+"""What a process loads at its start, seen in a fresh interpreter: import contracts judge text, this judges a run."""
 
 import json
 import os
@@ -20,9 +20,10 @@ EFFECTS = """
 import importlib, json, logging, pathlib, sys, threading
 for name in sys.argv[1:]:
     importlib.import_module(name)
+known = logging.root.manager.loggerDict
 print(json.dumps({
     "handlers": [str(handler) for handler in logging.getLogger().handlers],
-    "covnode_loggers": [name for name in logging.root.manager.loggerDict if name.startswith("covnode")],
+    "loggers": [n for n, made in known.items() if n.startswith("covnode") and isinstance(made, logging.Logger)],
     "threads": [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()],
     "files": sorted(str(path) for path in pathlib.Path().rglob("*")),
 }))
@@ -66,7 +67,7 @@ def test_importing_every_module_has_no_effect(tmp_path):
     names = [module.name for module in pkgutil.walk_packages(covnode.__path__, "covnode.")]
     assert {"covnode.__main__", "covnode.infer", "covnode.wiring.worker"} <= set(names)
     seen = _fresh(EFFECTS, tmp_path, *names)
-    assert seen == {"handlers": [], "covnode_loggers": [], "threads": [], "files": []}
+    assert seen == {"handlers": [], "loggers": [], "threads": [], "files": []}
 
 
 def test_an_effect_of_an_import_is_seen(tmp_path, monkeypatch):
@@ -81,4 +82,4 @@ def test_an_effect_of_an_import_is_seen(tmp_path, monkeypatch):
     (work := tmp_path / "work").mkdir()
     seen = _fresh(EFFECTS, work, "planted")
     assert seen.pop("handlers")
-    assert seen == {"covnode_loggers": ["covnode.planted"], "threads": ["planted"], "files": ["made"]}
+    assert seen == {"loggers": ["covnode.planted"], "threads": ["planted"], "files": ["made"]}
