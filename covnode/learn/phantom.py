@@ -53,11 +53,12 @@ def make_phantom(preset: PhantomPreset, *, slices: int = 120, seed: int = 0, siz
     grid = _grid(anatomy, slices, size)
     lungs = tuple(_lung_points(anatomy, side, tube_rng) for side in Lung)
     central, segmental = airways(anatomy, tube_rng)
+    central_airway = coverage(grid, _grown(central, _WALL_MM))
     inside = Inside(
         vessels=coverage(grid, _vessels(anatomy, lungs, tube_rng).larger_than(0.22 * grid.spacing_mm[1])),
         lumen=np.maximum(coverage(grid, central), coverage(grid, segmental)),
-        airway_wall=np.maximum(coverage(grid, _grown(central, _WALL_MM)), coverage(grid, _grown(segmental, 0.7))),
-        central_airway=coverage(grid, _grown(central, _WALL_MM)),
+        airway_wall=np.maximum(central_airway, coverage(grid, _grown(segmental, 0.7))),
+        central_airway=central_airway,
         blobs=draw_lesions(preset, lungs, lesion_rng),
     )
     maker = SliceMaker(anatomy, grid, inside, Texture(grid, texture_rng))

@@ -4,6 +4,7 @@ Takes an Anatomy and points inside a lung; gives tubes in patient mm and draws t
 phantom_slices blends. Knows no density.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,11 +77,11 @@ def vessel_tree(root_mm: NDArray[np.float64], targets_mm: Points, leaf_mm: float
         parent = int(np.argmin(((nodes[:count] - target) ** 2).sum(axis=1)))
         start = nodes[parent].copy()
         way = target - start
+        sideways = 0.08 * way[[2, 0, 1]]
         steps = int(np.clip(np.linalg.norm(way) // 9.0 + 1, 1, 15))
         for step in range(1, steps + 1):
             # The path sags a little, so that no vessel is a ruler's line.
-            sag = np.sin(np.pi * step / steps) * 0.08 * np.roll(way, 1)
-            nodes[len(parents)] = start + way * step / steps + sag
+            nodes[len(parents)] = start + way * (step / steps) + math.sin(math.pi * step / steps) * sideways
             parents.append(parent if step == 1 else len(parents) - 1)
         leaves.append(len(parents) - 1)
     weight = np.zeros(len(parents))

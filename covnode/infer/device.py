@@ -1,0 +1,55 @@
+"""Where networks run: the device of the settings, and a bundle's network placed on it.
+
+Comes from the worker's settings; goes to the classifier, the regressor and R231. Never falls back from a GPU that
+was asked for.
+"""
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from covnode.errors import ConfigurationError, WeightsMismatch
+from covnode.infer.bundles import ModelBundle
+from covnode.networks.registry import build_network
+
+
+def choose_device(name: str) -> torch.device:
+    """Choose the device by its name.
+
+    Parameters
+    ----------
+    name
+        "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N".
+
+    Raises
+    ------
+    ConfigurationError
+        The name is another, or the CUDA device is absent.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if name != "cpu" and (kind != "cuda" or (number and not number.isdecimal()) or name.endswith(":")):
+        raise ConfigurationError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(f"device {name!r} was asked for, but this machine has {torch.cuda.device_count()}")
+    return torch.device(name)
+
+
+def load_network(bundle: ModelBundle, device: torch.device) -> nn.Module:
+    """Build a bundle's network on the device, with its weights, ready to infer.
+
+    Raises
+    ------
+    ConfigurationError
+        The manifest names no known network.
+    WeightsMismatch
+        The weights are not those of the manifest, or were made for another network.
+    """
+    network = build_network(bundle.manifest.network.name, bundle.manifest.network.arguments)
+    try:
+        network.load_state_dict(load(bundle.read_weights()))
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsMismatch(f"the weights of {bundle.manifest.name} do not fit its network") from error
+    return network.to(device).eval()
