@@ -28,7 +28,7 @@ from covnode.errors import NotDicom
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
-_FLOAT_PIXEL_DATA = (0x7FE00008, 0x7FE00009)
+_PIXEL_TAGS = frozenset({_PIXEL_DATA, 0x7FE00008, 0x7FE00009})  # and Float and Double Float Pixel Data
 
 # What pydicom raises on bytes that are not a data set; it has no common error of its own.
 MALFORMED = (
@@ -199,9 +199,11 @@ def _read_header(file: BinaryIO, keywords: Collection[str]) -> FileHeader:
     found: list[PixelLocation] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001  pydicom's signature
+        if tag not in _PIXEL_TAGS:
+            return False
         if tag == _PIXEL_DATA:
             found.append(PixelLocation(file.tell(), length))
-        return tag == _PIXEL_DATA or tag in _FLOAT_PIXEL_DATA
+        return True
 
     tags: list[BaseTag | int] = [tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None]
     dataset = read_partial(file, at_pixels, specific_tags=tags)

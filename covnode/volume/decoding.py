@@ -26,6 +26,8 @@ _NATIVE: Mapping[str, str] = {
     uids.ExplicitVRBigEndian: ">",
 }
 
+# High-throughput JPEG 2000 goes to OpenJPEG, though OpenJPH needs half the time: imagecodecs lets the latter's errors
+# pass and returns what was there before.
 _DECODERS: Mapping[str, Callable[[bytes], NDArray[Any]]] = {
     uids.JPEGBaseline8Bit: imagecodecs.jpeg8_decode,
     uids.JPEGExtended12Bit: imagecodecs.jpeg8_decode,
@@ -35,9 +37,9 @@ _DECODERS: Mapping[str, Callable[[bytes], NDArray[Any]]] = {
     uids.JPEGLSNearLossless: imagecodecs.jpegls_decode,
     uids.JPEG2000Lossless: imagecodecs.jpeg2k_decode,
     uids.JPEG2000: imagecodecs.jpeg2k_decode,
-    uids.HTJ2KLossless: imagecodecs.htj2k_decode,
-    uids.HTJ2KLosslessRPCL: imagecodecs.htj2k_decode,
-    uids.HTJ2K: imagecodecs.htj2k_decode,
+    uids.HTJ2KLossless: imagecodecs.jpeg2k_decode,
+    uids.HTJ2KLosslessRPCL: imagecodecs.jpeg2k_decode,
+    uids.HTJ2K: imagecodecs.jpeg2k_decode,
 }
 
 
@@ -81,7 +83,7 @@ def _decoded(data: bytes, bytes_per_pixel: int, shape: tuple[int, int], transfer
         decode = _DECODERS.get(transfer_syntax_uid)
         if decode is None:
             raise PixelDataUnreadable(f"the transfer syntax is not supported ({uids.UID(transfer_syntax_uid).name})")
-        if _END_OF_IMAGE not in data[-16:]:
+        if _END_OF_IMAGE not in data.rstrip(b"\0")[-16:]:
             raise PixelDataUnreadable("the compressed image is truncated: it has no end marker")
         return decode(data)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what imagecodecs' decoders raise

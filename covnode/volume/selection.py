@@ -53,8 +53,9 @@ def require_enough(slices: Sequence[Frame], min_slices: int) -> None:
     ------
     TooFewSlices
     """
-    if len(slices) < min_slices:
-        raise TooFewSlices(f"the series has {len(slices)} slices; at least {min_slices} are needed")
+    needed = max(min_slices, 2)  # one slice has no slice distance
+    if len(slices) < needed:
+        raise TooFewSlices(f"the series has {len(slices)} slices; at least {needed} are needed")
 
 
 def _is_localizer(frame: Frame) -> bool:
