@@ -59,3 +59,17 @@ def parse_address(text: str) -> tuple[str, str, int]:
     if not (at and colon and ae_title and host and port.isdecimal()):
         raise ConfigurationError(f"{text} is not of the form AE@HOST:PORT, such as PACS@192.0.2.10:104.")
     return ae_title, host, int(port)
+
+
+def show_tree(value: Mapping[str, object], indent: str = "") -> None:
+    """Print a record as indented lines; what is empty is left out."""
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            stdout.print(f"{indent}{key}:", highlight=False)
+            show_tree(item, indent + "  ")
+        elif isinstance(item, list) and item and isinstance(item[0], Mapping):
+            for number, part in enumerate(item, start=1):
+                stdout.print(f"{indent}{key} {number}:", highlight=False)
+                show_tree(part, indent + "  ")
+        elif item not in (None, [], ""):
+            stdout.print(f"{indent}{key}: {item}", highlight=False, markup=False)

@@ -11,11 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-
 from covnode.dicom.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH
-from covnode.errors import InstanceRefused
+from covnode.dicom.reading import read_header
+from covnode.errors import InstanceRefused, NotDicom
 
 _IDENTIFYING = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _CHUNK_BYTES = 1 << 20
@@ -46,12 +44,10 @@ def read_incoming(path: Path, sop_class_uid: str, sop_instance_uid: str) -> Inco
         class) when the command names another class or instance. PS3.4 Table B.2-1.
     """
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=list(_IDENTIFYING))
-        uids = {keyword: str(header.get(keyword, "") or "") for keyword in _IDENTIFYING}
-        transfer_syntax_uid = str(header.file_meta.TransferSyntaxUID)
-    # pydicom answers broken bytes with whatever its parsers meet on the way.
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError, EOFError):
+        header = read_header(path, _IDENTIFYING)
+    except NotDicom:
         raise InstanceRefused("the data set cannot be parsed", CANNOT_UNDERSTAND) from None
+    uids = {keyword: str(header.dataset.get(keyword) or "") for keyword in _IDENTIFYING}
     for keyword, uid in uids.items():
         if not uid or len(uid) > _UID_LENGTH or not set(uid) <= set("0123456789."):
             raise InstanceRefused(f"the data set has no valid {keyword}", CANNOT_UNDERSTAND)
@@ -64,7 +60,7 @@ def read_incoming(path: Path, sop_class_uid: str, sop_instance_uid: str) -> Inco
         series_instance_uid=uids["SeriesInstanceUID"],
         sop_instance_uid=uids["SOPInstanceUID"],
         sop_class_uid=uids["SOPClassUID"],
-        transfer_syntax_uid=transfer_syntax_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
         content_sha256=digest,
         size_bytes=size_bytes,
     )

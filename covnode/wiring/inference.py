@@ -19,7 +19,7 @@ from covnode.infer.device import choose_device
 from covnode.infer.lesions import find_lesions
 from covnode.infer.lungs import segment_lungs
 from covnode.infer.measures import measure
-from covnode.infer.plausibility import plausibility_cautions
+from covnode.infer.plausibility import cautions as plausibility_cautions
 from covnode.infer.r231 import R231
 from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
 from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
@@ -29,14 +29,13 @@ from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import CTVolume, LesionMask, LungMask
 from covnode.report.writer import write_objects
 from covnode.settings import WorkerSettings
-from covnode.store.engine import data_folder
 from covnode.store.results import MASKS, StoredResult, save_result
 from covnode.volume.loading import load_volume
+from covnode.wiring.model_store import R231_FOLDER, shipped_models
 from covnode.wiring.plan import InferencePlan
 
 CLASSIFIER = "covid-classifier-demo"
 SEVERITY = "severity-demo"
-R231_FOLDER = "r231"
 _DEMONSTRATION_CAUTION = (
     "Probability and severity come from demonstration models that were trained on synthetic phantoms only: "
     "not for clinical use."
@@ -67,9 +66,9 @@ def load_models(settings: WorkerSettings, installed_models: Path) -> Models:
     if settings.lungs == "r231" and not installed.exists():
         raise ConfigurationError("worker.lungs is r231, but it is not installed: run 'covnode models install r231'.")
     wanted = settings.lungs != "density" and installed.exists()
-    shipped = data_folder("models")
+    shipped = shipped_models()
     return Models(
-        r231=R231(load_bundle(installed), device) if wanted else None,
+        r231=R231(load_bundle(installed).weights_path, str(device)) if wanted else None,
         classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
         severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
     )

@@ -1,0 +1,101 @@
+"""``covnode doctor``: is the node able to work, and if not, what to do."""
+
+import shutil
+import socket
+from collections.abc import Callable
+
+import typer
+
+from covnode.cli.console import HomeOption, JsonOption, home_of, show_rows
+from covnode.deidentify.keys import PseudonymKeys
+from covnode.deliver.scu import echo
+from covnode.errors import CovnodeError
+from covnode.queue.leases import SILENT_S
+from covnode.settings import PeerSettings
+from covnode.store import executors
+from covnode.wiring.model_store import known_models
+from covnode.wiring.node import Node, open_node
+from covnode.wiring.sender import destination_of
+
+_LEAST_FREE_GB = 10.0
+Check = Callable[[Node], str]
+
+
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check configuration, folders, keys, database, models, disk, processes and peers; exit code 1 when one fails.
+
+    Example: `covnode doctor`
+    """
+    node = open_node(home_of(home))
+    checks: dict[str, Check] = {
+        "keys": _keys,
+        "folders": _folders,
+        "database": _database,
+        "disk": _disk,
+        "models": _models,
+        "processes": _processes,
+        "port": _port,
+        **{f"peer {name}": _peer_check(name, peer) for name, peer in node.settings.peers.items()},
+    }
+    rows = [{"check": "configuration", "ok": True, "finding": str(node.home.config)}]
+    for name, check in checks.items():
+        try:
+            rows.append({"check": name, "ok": True, "finding": check(node)})
+        except (CovnodeError, OSError) as error:
+            rows.append({"check": name, "ok": False, "finding": str(error)})
+    show_rows(["check", "ok", "finding"], rows, as_json=as_json)
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _keys(node: Node) -> str:
+    PseudonymKeys.load(node.home.keys)
+    return "readable by the node's user alone"
+
+
+def _folders(node: Node) -> str:
+    for folder in node.home.folders:
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    return f"{len(node.home.folders)} writable"
+
+
+def _database(node: Node) -> str:
+    node.require_current_database()
+    return "as this release needs"
+
+
+def _disk(node: Node) -> str:
+    free_gb = shutil.disk_usage(node.home.root).free / 1e9
+    if free_gb < _LEAST_FREE_GB:
+        raise OSError(f"{free_gb:.0f} GB free, at least {_LEAST_FREE_GB:.0f} GB should be: make room or move the home")
+    return f"{free_gb:.0f} GB free"
+
+
+def _models(node: Node) -> str:
+    return f"{len(known_models(node.home))} verified"
+
+
+def _processes(node: Node) -> str:
+    with node.transaction() as session:
+        alive = sorted(row.role for row in executors.living(session, SILENT_S))
+    return f"alive: {', '.join(alive)}" if alive else "none runs: start them by 'covnode serve'"
+
+
+def _port(node: Node) -> str:
+    receive = node.settings.receive
+    host = "127.0.0.1" if receive.bind == "0.0.0.0" else receive.bind  # noqa: S104 (compared, not bound)
+    try:
+        socket.create_connection((host, receive.port), timeout=2.0).close()
+    except OSError:
+        return f"{receive.port}: nobody listens"
+    return f"{receive.port}: a node listens"
+
+
+def _peer_check(name: str, peer: PeerSettings) -> Check:
+    def check(node: Node) -> str:
+        echo(node.settings.node.ae_title, destination_of(name, peer, node.settings.deliver.timeout_s))
+        return "answers the C-ECHO"
+
+    return check
