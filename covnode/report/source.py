@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from covnode.errors import ReportInvalid
+from covnode.dicom.reading import quietly, read_header
+from covnode.errors import NotDicom, ReportInvalid
 from covnode.records.volume import CTVolume
 
 # Type 2 or conditional attributes: results need them, sources may lack them.
@@ -30,6 +29,7 @@ _FILLED_WHEN_ABSENT = (
 )
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _COPIED = (
+    "IssuerOfPatientID",
     "Modality",
     "Rows",
     "Columns",
@@ -89,12 +89,23 @@ def read_source(volume: CTVolume) -> SourceSeries:
         A file is gone or unreadable, lacks a UID, or the frames are spread over several multi-frame instances.
     """
     frames = volume.frames
-    if all(frame.frame_number is None for frame in frames):
-        return SourceSeries(tuple(_single_frame(frame.path, volume) for frame in frames), ())
-    numbers = tuple(frame.frame_number for frame in frames if frame.frame_number is not None)
-    if len(numbers) != len(frames) or len({frame.path for frame in frames}) != 1:
-        raise ReportInvalid("the slices come from several multi-frame instances: one SEG cannot refer to them")
-    return SourceSeries((_multi_frame(frames[0].path, numbers, volume),), numbers)
+    with quietly():
+        if all(frame.frame_number is None for frame in frames):
+            return SourceSeries(_single_frames(volume), ())
+        numbers = tuple(frame.frame_number for frame in frames if frame.frame_number is not None)
+        if len(numbers) != len(frames) or len({frame.path for frame in frames}) != 1:
+            raise ReportInvalid("the slices come from several multi-frame instances: one SEG cannot refer to them")
+        return SourceSeries((_multi_frame(frames[0].path, numbers, volume),), numbers)
+
+
+def _single_frames(volume: CTVolume) -> tuple[Dataset, ...]:
+    headers = tuple(_single_frame(frame.path, volume) for frame in volume.frames)
+    # The loader accepts differences of rounding between slices; a SEG has one orientation and one spacing.
+    for header in headers:
+        header.ImageOrientationPatient = headers[0].ImageOrientationPatient
+        header.PixelSpacing = headers[0].PixelSpacing
+        header.SliceThickness = headers[0].SliceThickness
+    return headers
 
 
 def _single_frame(path: Path, volume: CTVolume) -> Dataset:
@@ -131,8 +142,8 @@ def _multi_frame(path: Path, frame_numbers: tuple[int, ...], volume: CTVolume) -
 
 def _read(path: Path) -> Dataset:
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(_READ))
-    except (OSError, InvalidDicomError) as error:
+        return read_header(path, _READ).dataset
+    except (OSError, NotDicom) as error:
         raise ReportInvalid("a source file of the volume cannot be read again") from error
 
 
