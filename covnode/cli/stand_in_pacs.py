@@ -34,4 +34,5 @@ def run_stand_in_pacs(ae_title: str, port: int, folder: Path) -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     stopping.wait()
-    server.shutdown()
+    if server is not None:
+        server.shutdown()

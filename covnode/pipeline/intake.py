@@ -3,6 +3,7 @@
 Comes from receive (spool and rows); goes to the worker by the queue. Holds the order of things and nothing else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,13 +11,8 @@ from covnode.errors import DeidentificationRefused
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 
-
-class Deidentify(Protocol):
-    """The stage deidentify."""
-
-    def __call__(self, series: ReceivedSeries) -> tuple[DeidentifiedSeries, Identity]:
-        """Write the de-identified copy; DeidentificationRefused when it cannot be proved clean."""
-        ...
+Deidentify = Callable[[ReceivedSeries], tuple[DeidentifiedSeries, Identity]]
+"""Writes the de-identified copy; DeidentificationRefused when it cannot be proved clean."""
 
 
 class IntakeRecords(Protocol):
