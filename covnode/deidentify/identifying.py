@@ -1,0 +1,136 @@
+"""Collects the values of originals that must not stand in a de-identified copy.
+
+Comes from the leak check, which reads every original with pydicom (not with the engine's own reader); goes back as
+sets of values. Kept in memory only.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+
+from covnode.deidentify.profile import Action, rules
+from covnode.deidentify.values import is_registered
+from covnode.dicom.reading import MALFORMED
+
+# Whole values that name a person, a stay, an order, an institution or a device; names are split into words as well.
+_IDENTIFIERS = """
+    PatientID OtherPatientIDs IssuerOfPatientID AccessionNumber AdmissionID StudyID PatientBirthDate
+    MilitaryRank BranchOfService PatientTelephoneNumbers
+    PatientTelecomInformation RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID
+    PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest ServiceEpisodeID
+    ClinicalTrialSubjectID ClinicalTrialSubjectReadingID StationName DeviceSerialNumber StationAETitle
+    ReferringPhysicianTelephoneNumbers PersonTelephoneNumbers PersonTelecomInformation
+"""
+_NAMES = """
+    PatientAddress ReferringPhysicianAddress PersonAddress InstitutionName InstitutionAddress
+    InstitutionalDepartmentName ResponsibleOrganization RequestingService CountryOfResidence RegionOfResidence
+"""
+IDENTIFIERS = frozenset(_IDENTIFIERS.split())
+NAMES = frozenset(_NAMES.split())
+_TEXT_VRS = frozenset({"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_WORD = re.compile(r"[^\W_]+")
+SHORTEST_WORD, SHORTEST_FRAGMENT = 3, 5
+
+
+@dataclass
+class Identifying:
+    """What must not be found again.
+
+    Attributes
+    ----------
+    words
+        Words of names, at least `SHORTEST_WORD` letters or digits: match whole words, from `SHORTEST_FRAGMENT` on any
+        part of a text.
+    phrases
+        Whole identifying values of at least `SHORTEST_WORD` characters: match whole values, from `SHORTEST_FRAGMENT`
+        on any part of a text.
+    descriptions
+        Whole free texts that the profile removes: match as phrases do, but not in texts about the device, since a
+        series may be described by its kernel.
+    uids
+        Every UID of the originals that PS3.6 does not register.
+    study_dates
+        As the originals state them.
+    raw
+        Bytes, as the original encodes them, of identifying texts that are not ASCII.
+    """
+
+    words: set[str] = field(default_factory=set)
+    phrases: set[str] = field(default_factory=set)
+    descriptions: set[str] = field(default_factory=set)
+    uids: set[str] = field(default_factory=set)
+    study_dates: set[str] = field(default_factory=set)
+    raw: set[bytes] = field(default_factory=set)
+    _seen: set[tuple[object, ...]] = field(default_factory=set)
+
+    def learn(self, dataset: Dataset) -> None:
+        """Take over the values of a data set, at every depth, private sequences included."""
+        for tag in list(dataset.keys()):
+            raw = dataset.get_item(tag)
+            if isinstance(raw, RawDataElement):
+                seen = (tag, raw.VR, raw.value, str(dataset.original_character_set))
+                if seen in self._seen:  # most elements are the same in every instance
+                    continue
+                self._seen.add(seen)
+                if isinstance(raw.value, bytes) and not raw.value.isascii():
+                    self._learn_raw(raw)
+            try:
+                element = dataset[tag]
+            except MALFORMED:
+                continue  # no text: a number or a sequence that the engine does not copy either
+            if element.VR == "SQ":
+                for item in element.value or ():
+                    self.learn(item)
+            else:
+                self._learn_value(element)
+
+    def _learn_raw(self, element: RawDataElement) -> None:
+        if element.VR == "PN" or _is_identifier(element.tag):
+            pieces = re.split(rb"[\\^= ]", element.value or b"")
+            self.raw |= {piece for piece in pieces if len(piece) >= SHORTEST_FRAGMENT and not piece.isascii()}
+
+    def _learn_value(self, element: DataElement) -> None:
+        value = element.value
+        texts = [fold(str(v)) for v in (value if isinstance(value, (MultiValue, list, tuple)) else [value]) if v]
+        if element.VR == "UI":
+            self.uids |= {text for text in texts if not is_registered(text)}
+        elif element.VR == "PN" or element.keyword in NAMES:
+            for text in texts:
+                self.words |= {word for word in words_of(text) if len(word) >= SHORTEST_WORD}
+                self._learn_phrase(text)
+                self._learn_phrase(" ".join(words_of(text)))
+        elif element.keyword in IDENTIFIERS:
+            for text in texts:
+                self._learn_phrase(text)
+        elif element.keyword == "StudyDate":
+            self.study_dates |= set(texts)
+        elif element.VR in _TEXT_VRS and not element.tag.is_private and _is_removed(element.tag):
+            self.descriptions |= {text for text in texts if len(text) >= SHORTEST_WORD}
+
+    def _learn_phrase(self, text: str) -> None:
+        if len(text) >= SHORTEST_WORD:
+            self.phrases.add(text)
+
+
+def _is_identifier(tag: BaseTag) -> bool:
+    return keyword_for_tag(tag) in IDENTIFIERS | NAMES
+
+
+def _is_removed(tag: BaseTag) -> bool:
+    rule = rules().get(int(tag))
+    return rule is None or rule.action is not Action.KEEP
+
+
+def fold(text: str) -> str:
+    """Write a text as it is compared: without case and without outer blanks."""
+    return text.casefold().strip(" \0\t\r\n")
+
+
+def words_of(text: str) -> list[str]:
+    """Letters and digits in a row."""
+    return _WORD.findall(fold(text))

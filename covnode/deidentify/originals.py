@@ -1,0 +1,142 @@
+"""Reads what must be known of the originals before any of them is rewritten.
+
+Comes from the files of the spool; goes to the engine. Refuses a series that is not one patient's, or whose pixels may
+show text; never quotes a value.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from covnode.deidentify.elements import PIXEL_DATA, UnreadableError, elements, open_part10
+from covnode.deidentify.values import is_uid, registered_name, strip
+from covnode.errors import DeidentificationRefused
+from covnode.records.series import ReceivedInstance
+
+_IMAGE_TYPE, _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080008, 0x00080016, 0x00080018
+_PATIENT_NAME, _PATIENT_ID, _ISSUER = 0x00100010, 0x00100020, 0x00100021
+_STUDY_UID, _SERIES_UID, _FRAME_OF_REFERENCE_UID = 0x0020000D, 0x0020000E, 0x00200052
+_BURNED_IN = 0x00280301
+_WANTED = frozenset(
+    {_IMAGE_TYPE, _SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_NAME, _PATIENT_ID, _ISSUER, _STUDY_UID, _SERIES_UID}
+    | {_FRAME_OF_REFERENCE_UID, _BURNED_IN}
+)
+_SAME_IN_SERIES = {
+    _PATIENT_ID: "PatientID",
+    _ISSUER: "IssuerOfPatientID",
+    _PATIENT_NAME: "PatientName",
+    _STUDY_UID: "StudyInstanceUID",
+    _SERIES_UID: "SeriesInstanceUID",
+}
+_SCREENS = ("SCREEN", "DOSE_INFO", "DOSE REPORT", "CT_SOM5 PROT", "CT_SOM7 PROT", "CT_SOM8 PROT")
+_OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA = 0x0100, 0x3000
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What is known of one original before it is rewritten (identity inside, never logged).
+
+    Attributes
+    ----------
+    frame_of_reference_uid
+        Empty when the original names none.
+    """
+
+    path: Path
+    content_sha256: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    frame_of_reference_uid: str
+
+
+def unreadable(reason: str) -> DeidentificationRefused:
+    """Make the refusal of an original whose bytes are not what they promise."""
+    return DeidentificationRefused(f"an instance cannot be read: {reason}", "unreadable_instance")
+
+
+def read_originals(instances: tuple[ReceivedInstance, ...]) -> tuple[Original, ...]:
+    """Read the root of every instance, each content once, in the order of ``content_sha256``.
+
+    Raises
+    ------
+    DeidentificationRefused
+        ``unreadable_instance``, ``burned_in_text``, ``secondary_capture``, ``embedded_overlay`` or
+        ``conflicting_identity``.
+    """
+    unique = {instance.content_sha256: instance for instance in instances}
+    if not unique:
+        raise unreadable("the series has no instances")
+    originals, first = [], None
+    for content_sha256 in sorted(unique):
+        path = unique[content_sha256].path
+        found = _root(path)
+        _refuse_text_in_pixels(found)
+        if first is None:
+            first = found
+        _refuse_conflict(first, found)
+        originals.append(_original(path, content_sha256, found))
+    return tuple(originals)
+
+
+def _root(path: Path) -> dict[int, bytes]:
+    """Wanted values of the root, and of overlays their bits; the last of a repeated element counts."""
+    try:
+        opened = open_part10(path)
+        found: dict[int, bytes] = {}
+        for element in elements(opened.data, opened.start, len(opened.data), opened.encoding):
+            if element.tag in PIXEL_DATA:
+                break
+            overlay = element.tag >> 24 == 0x60 and element.tag & 0xFFFF in {_OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA}
+            if overlay and element.tag & 0xFFFF == _OVERLAY_BITS_ALLOCATED and element.stop - element.start == 2:
+                order = "<" if opened.encoding.little else ">"
+                bits = struct.unpack_from(f"{order}H", opened.data, element.start)[0]
+                found[element.tag] = b"embedded" if bits > 1 else b""
+            elif overlay:
+                found[element.tag] = b""
+            elif element.tag in _WANTED:
+                found[element.tag] = strip(opened.data[element.start : element.stop])
+    except (UnreadableError, RecursionError) as error:
+        raise unreadable(
+            str(error) if isinstance(error, UnreadableError) else "sequences are nested too deeply"
+        ) from error
+    return found
+
+
+def _refuse_text_in_pixels(found: dict[int, bytes]) -> None:
+    """BurnedInAnnotation, screens and captures may show the patient's name (PS3.15 E.3.1, Clean Pixel Data)."""
+    image_type = found.get(_IMAGE_TYPE, b"").decode("latin-1").upper()
+    if found.get(_BURNED_IN, b"").upper() == b"YES":
+        raise DeidentificationRefused("BurnedInAnnotation is YES: the pixels may show an identity", "burned_in_text")
+    if any(value.strip().startswith(_SCREENS) or value.endswith("PROT") for value in image_type.split("\\")):
+        raise DeidentificationRefused("ImageType names a screen: the pixels may show an identity", "burned_in_text")
+    if "Secondary Capture" in registered_name(found.get(_SOP_CLASS_UID, b"").decode("latin-1")):
+        raise DeidentificationRefused("a Secondary Capture may show an identity", "secondary_capture")
+    for tag, value in found.items():
+        if value == b"embedded" and tag >> 24 == 0x60 and (tag & 0xFFFF0000 | _OVERLAY_DATA) not in found:
+            raise DeidentificationRefused("an overlay lies in unused bits of the pixels", "embedded_overlay")
+
+
+def _refuse_conflict(first: dict[int, bytes], other: dict[int, bytes]) -> None:
+    for tag, keyword in _SAME_IN_SERIES.items():
+        if first.get(tag, b"").rstrip(b"^= ") != other.get(tag, b"").rstrip(b"^= "):
+            raise DeidentificationRefused(f"instances of one series differ in {keyword}", "conflicting_identity")
+
+
+def _original(path: Path, content_sha256: str, found: dict[int, bytes]) -> Original:
+    def uid(tag: int, name: str) -> str:
+        value = found.get(tag, b"").decode("latin-1")
+        if not is_uid(value):
+            raise unreadable(f"{name} is missing or no UID")
+        return value
+
+    uid(_SOP_CLASS_UID, "SOPClassUID")
+    frame_of_reference = found.get(_FRAME_OF_REFERENCE_UID, b"").decode("latin-1")
+    return Original(
+        path=path,
+        content_sha256=content_sha256,
+        sop_instance_uid=uid(_SOP_INSTANCE_UID, "SOPInstanceUID"),
+        study_instance_uid=uid(_STUDY_UID, "StudyInstanceUID"),
+        series_instance_uid=uid(_SERIES_UID, "SeriesInstanceUID"),
+        frame_of_reference_uid=frame_of_reference,
+    )

@@ -1,0 +1,134 @@
+"""Values that may stand in a de-identified file: checked, moved, replaced or dummies (PS3.15 Annex E.1.1).
+
+Comes from the engine with one value's bytes; goes back as bytes of the same VR. None means: no value of that kind,
+so nothing may stay. Never guesses what a malformed value might have meant.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from pydicom._uid_dict import UID_dictionary  # pydicom.uid.UID would warn, and quote a malformed value
+
+from covnode.deidentify.profile import Rule
+
+DUMMY_TEXT = b"REMOVED"
+_NUMBER = rb" *[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)? *"
+_INTEGER = rb" *[-+]?\d+ *"
+_NUMBERS = re.compile(rb"(?:%b)?(?:\\(?:%b)?)*[ \0]*" % (_NUMBER, _NUMBER))
+_INTEGERS = re.compile(rb"(?:%b)?(?:\\(?:%b)?)*[ \0]*" % (_INTEGER, _INTEGER))
+_DIGITS = re.compile(rb" *\d{1,16} *")
+_DEVICE_TEXT = re.compile(rb"[ -~]{0,64}")
+_DATE = re.compile(rb"(\d{4})([.-]?)(\d{2})\2(\d{2})")
+_TIME = re.compile(rb"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?")
+_DATE_TIME = re.compile(rb"(\d{8})((?:\d{2}){0,3}(?:\.\d{1,6})?(?:[-+]\d{4})?)")
+_TIMEZONE = re.compile(rb"[-+]\d{4}")
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_NO_CONTRAST = frozenset({b"NO", b"NONE", b"N", b"NON", b"WITHOUT", b"W/O", b"0", b"-", b"NO CONTRAST", b"NATIVE"})
+
+BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4, "OV": 8, "UV": 8, "SV": 8}
+TEXT_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+STRING_VRS = TEXT_VRS | {"AS", "DA", "DS", "DT", "IS", "TM", "UI"}
+_DUMMIES = {"AS": b"000Y", "DA": b"19000101", "DS": b"0", "DT": b"19000101000000", "IS": b"0", "TM": b"000000"}
+
+
+def strip(raw: bytes) -> bytes:
+    """Take the padding off."""
+    return raw.strip(b" \0")
+
+
+def dummy(vr: str) -> bytes:
+    """Make a value of the VR that says nothing (action D)."""
+    if vr in TEXT_VRS:
+        return DUMMY_TEXT
+    return _DUMMIES.get(vr) or bytes(BINARY_BYTES.get(vr, 2))
+
+
+def keep(rule: Rule, vr: str, raw: bytes) -> bytes | None:
+    """Return the value as sent where the rule lets it stay.
+
+    Parameters
+    ----------
+    vr
+        Of the standard's dictionary.
+    """
+    if vr in BINARY_BYTES:
+        return raw if len(raw) % BINARY_BYTES[vr] == 0 else None
+    if vr == "DS":
+        return raw if _NUMBERS.fullmatch(raw) else None
+    if vr == "IS":
+        return raw if _INTEGERS.fullmatch(raw) else None
+    if rule.text:
+        return raw if _DEVICE_TEXT.fullmatch(strip(raw)) else None
+    if rule.digits:
+        return raw if _DIGITS.fullmatch(strip(raw)) else None
+    return _terms(rule.terms, raw)
+
+
+def _terms(terms: frozenset[bytes], raw: bytes) -> bytes | None:
+    values = [strip(value) for value in raw.split(b"\\")]
+    if not any(values):
+        return b""
+    kept = [value if not value or value.upper() in terms else None for value in values]
+    if None not in kept:
+        return raw
+    # Image Type holds vendors' values after the standard's; their places count
+    return b"\\".join(value if value is not None else b"OTHER" for value in kept) if b"OTHER" in terms else None
+
+
+def moved(vr: str, raw: bytes, offset_days: int) -> bytes | None:
+    """Move the dates of a temporal value, keep its times (option Modified Dates)."""
+    move: Callable[[bytes], bytes | None]
+    if vr == "DA":
+        move = lambda value: _moved_date(value, offset_days)  # noqa: E731  one line each reads best here
+    elif vr == "DT":
+        move = lambda value: _moved_date_time(value, offset_days)  # noqa: E731
+    else:
+        pattern = _TIME if vr == "TM" else _TIMEZONE
+        move = lambda value: value if pattern.fullmatch(value) else None  # noqa: E731
+    values = [move(value) if value else b"" for value in map(strip, raw.split(b"\\"))]
+    return None if None in values else b"\\".join(value for value in values if value is not None)
+
+
+def _moved_date(value: bytes, offset_days: int) -> bytes | None:
+    match = _DATE.fullmatch(value)
+    if match is None:
+        return None
+    try:
+        day = date(int(match[1]), int(match[3]), int(match[4])) + timedelta(days=offset_days)
+    except (ValueError, OverflowError):
+        return None
+    return f"{day:%Y%m%d}".zfill(8).encode()
+
+
+def _moved_date_time(value: bytes, offset_days: int) -> bytes | None:
+    match = _DATE_TIME.fullmatch(value)
+    day = _moved_date(match[1], offset_days) if match else None
+    return day + match[2] if match and day else None
+
+
+def replaced_uids(raw: bytes, pseudonym: Callable[[str], str]) -> bytes:
+    """Every UID replaced, unless PS3.6 registers it (SOP classes, transfer syntaxes, well-known frames)."""
+    values = [strip(value).decode("ascii", "backslashreplace") for value in raw.split(b"\\")]
+    return "\\".join(value if not value or is_registered(value) else pseudonym(value) for value in values).encode()
+
+
+def contrast_agent(raw: bytes) -> bytes:
+    """Whether there was an agent, not which: empty, or a dummy (action Z/D on Contrast/Bolus Agent)."""
+    value = strip(raw).upper()
+    return b"" if not value or value in _NO_CONTRAST else DUMMY_TEXT
+
+
+def is_registered(uid: str) -> bool:
+    """Whether PS3.6 registers the UID: a class, a transfer syntax, a well-known frame of reference."""
+    return uid in UID_dictionary
+
+
+def registered_name(uid: str) -> str:
+    """Return the name that PS3.6 gives to a UID; empty for any other."""
+    return UID_dictionary.get(uid, ("",))[0]
+
+
+def is_uid(value: str) -> bool:
+    """Whether the text has the form of a UID (PS3.5 section 9.1)."""
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
