@@ -53,7 +53,8 @@ def _training(phantoms: int, epochs: tuple[Epoch, ...], loss: str) -> str:
         f"{phantoms} synthetic phantoms, a quarter each normal, covid-mild, covid-severe and consolidation; half with\n"
         "their true lungs, half with the lungs that the node's own segmentation finds. No patient, no public data\n"
         f"set. {loss.capitalize()}, Adam, exponential decay of the learning rate, early stopping:\n"
-        f"{len(epochs)} epochs, the weights of epoch {best.number}. Made by `python -m covnode.learn.train_demonstration`."
+        f"{len(epochs)} epochs, the weights of epoch {best.number}. Made by\n"
+        "`python -m covnode.learn.train_demonstration`."
     )
 
 

@@ -13,8 +13,8 @@ from covnode.learn.phantom_anatomy import Field
 from covnode.learn.phantom_tubes import Grid
 
 _TEXTURE_PITCH_MM = 5.0
-# In-plane pixel of a usual chest reconstruction: noise_hu is meant there, and larger pixels average it away.
-_REFERENCE_PIXEL_MM = 0.74
+# Cycles/mm.
+_NOISE_CUT = 0.31
 
 
 class Texture:
@@ -49,9 +49,12 @@ class Reconstruction:
         size = len(grid.y_mm), len(grid.x_mm)
         cycles_mm = np.hypot(fft.fftfreq(size[0], pixel_mm)[:, None], fft.rfftfreq(size[1], pixel_mm))
         self._blur = np.exp(-((cycles_mm / 0.62) ** 2)).astype(np.float32)
-        band = cycles_mm * np.exp(-((cycles_mm / 0.42) ** 2))
-        grain_hu = noise_hu * min(1.0, _REFERENCE_PIXEL_MM / pixel_mm)
-        self._band = (grain_hu * band / np.sqrt((band**2).mean())).astype(np.float32)
+        # Noise power rises with the frequency and is cut by the kernel; integrated over all frequencies it is
+        # noise_hu squared, of which a coarse grid sees only its share. The cut gives the correlation of neighbouring
+        # pixels (about 0.55) that usual soft kernels have.
+        band = cycles_mm * np.exp(-((cycles_mm / _NOISE_CUT) ** 2))
+        whole = np.sqrt(np.pi / 4.0) * _NOISE_CUT**2
+        self._band = (noise_hu * band / (whole * pixel_mm)).astype(np.float32)
         # Less tissue lies on the rays near the edge of the field of view.
         radius = np.hypot(grid.y_mm[:, None], grid.x_mm) / float(np.hypot(grid.y_mm[-1], grid.x_mm[-1]))
         self._strength = (1.15 - 0.75 * radius**2).astype(np.float32)
