@@ -5,6 +5,7 @@ warning (pydicom's may quote a patient's values) and never changes a file.
 """
 
 import errno
+import logging
 import struct
 import threading
 import warnings
@@ -19,7 +20,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
@@ -35,6 +36,7 @@ MALFORMED = (
     InvalidDicomError,
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     LookupError,
     NotImplementedError,
@@ -45,8 +47,9 @@ MALFORMED = (
     zlib.error,
 )
 
-# pydicom's validation mode and Python's warning filters are global: saved and restored by one thread at a time.
+# pydicom's validation mode, its logger and Python's warning filters are global: one thread at a time changes them.
 _global_settings = threading.RLock()
+_pydicom_log = logging.getLogger("pydicom")
 
 
 @contextmanager
@@ -54,7 +57,11 @@ def quietly() -> Iterator[None]:
     """Read headers and their values without validation and without warnings, which may quote a patient's values."""
     with _global_settings, warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
-        yield
+        was_disabled, _pydicom_log.disabled = _pydicom_log.disabled, True
+        try:
+            yield
+        finally:
+            _pydicom_log.disabled = was_disabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +178,11 @@ def find_series(folder: Path) -> FolderContents:
     OSError
         When the folder itself cannot be read.
     """
-    paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    if folder.is_file():
+        paths = [folder]
+    else:
+        any(folder.iterdir())  # raises what rglob passes over: the folder is absent or closed to us
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
     series: dict[str, list[Path]] = {}
     not_dicom: list[Path] = []
     for path in paths:

@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 
 from covnode.dicom.reading import quietly, read_header
 from covnode.dicom.values import items, number, text
+from covnode.errors import TransientError
 from covnode.records.result import Acquisition
 from covnode.volume.frames import Frame
 from covnode.volume.functional_groups import KEYWORDS as MULTI_FRAME_KEYWORDS
@@ -32,11 +33,14 @@ def read_acquisition(frame: Frame) -> Acquisition:
 
     Raises
     ------
-    NotDicom, OSError
-        When the file has changed since its header was read.
+    TransientError
+        When the storage fails.
     """
     with quietly():
-        dataset: Dataset = read_header(frame.image.path, _KEYWORDS).dataset
+        try:
+            dataset: Dataset = read_header(frame.image.path, _KEYWORDS).dataset
+        except OSError as error:
+            raise TransientError("a file of the series cannot be read from storage") from error
         reconstruction, measures, x_ray = dataset, dataset, dataset
         if frame.number is not None:
             group = groups_of_frame(dataset, frame.number)

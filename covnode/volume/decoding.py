@@ -62,8 +62,8 @@ def words_of(data: bytes, pixels: PixelFormat, transfer_syntax_uid: str) -> Word
     PixelDataUnreadable
         When data is truncated, damaged, of another size than the header says, or in an unknown transfer syntax.
     """
-    shape = (pixels.rows or 0, pixels.columns or 0)
-    bytes_per_pixel = (pixels.bits_allocated or 0) // 8
+    shape = (pixels.rows, pixels.columns)
+    bytes_per_pixel = pixels.bits_allocated // 8
     if byte_order := _NATIVE.get(transfer_syntax_uid):
         return np.frombuffer(data, f"{byte_order}u{bytes_per_pixel}").reshape(shape)
     decoded = _decoded(data, bytes_per_pixel, shape, transfer_syntax_uid)

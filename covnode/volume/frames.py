@@ -11,10 +11,12 @@ from covnode.dicom.reading import PixelLocation
 
 Vector = tuple[float, ...]
 
+ABSENT = -1
+
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """How a pixel is stored (PS3.3 C.7.6.3); None where the element is absent or malformed.
+    """How a pixel is stored (PS3.3 C.7.6.3); ABSENT where a number is absent or malformed.
 
     Attributes
     ----------
@@ -22,16 +24,21 @@ class PixelFormat:
         As in the file, whatever VR the writer gave them (PS3.3 C.7.5.1.1.2).
     """
 
-    rows: int | None
-    columns: int | None
-    samples_per_pixel: int | None
+    rows: int
+    columns: int
+    samples_per_pixel: int
     photometric_interpretation: str | None
-    bits_allocated: int | None
-    bits_stored: int | None
-    high_bit: int | None
-    pixel_representation: int | None
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    pixel_representation: int
     padding_value: int | None
     padding_limit: int | None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one uncompressed frame (PS3.5 section 8.1.1)."""
+        return self.rows * self.columns * self.bits_allocated // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +81,8 @@ class Frame:
         Image Orientation (Patient): row cosines, then column cosines.
     pixel_spacing_mm
         Pixel Spacing: distance of rows, then of columns.
-    rescale_slope, rescale_intercept, rescale_type
-        PS3.3 C.11.1.1.2.
+    rescale, rescale_type
+        Slope and intercept, where both are there (PS3.3 C.11.1.1.2).
     acquisition_number, acquisition_time, convolution_kernel
         What may tell two stacks of one series apart.
     """
@@ -86,8 +93,7 @@ class Frame:
     position_lps_mm: Vector | None
     orientation: Vector | None
     pixel_spacing_mm: Vector | None
-    rescale_slope: float | None
-    rescale_intercept: float | None
+    rescale: tuple[float, float] | None
     rescale_type: str | None
     acquisition_number: int | None
     acquisition_time: str | None

@@ -46,6 +46,12 @@ def groups_of_frame(dataset: Dataset, frame_number: int) -> Groups:
     return group
 
 
+def rescale_of(dataset: Dataset) -> tuple[float, float] | None:
+    """Rescale Slope and Rescale Intercept, where both are there."""
+    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
+    return None if slope is None or intercept is None else (slope, intercept)
+
+
 def _frame(group: Groups, image: Image, frame_number: int) -> Frame:
     rescale, content = group("PixelValueTransformationSequence"), group("FrameContentSequence")
     return Frame(
@@ -55,8 +61,7 @@ def _frame(group: Groups, image: Image, frame_number: int) -> Frame:
         position_lps_mm=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),
         orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
         pixel_spacing_mm=numbers(group("PixelMeasuresSequence"), "PixelSpacing", 2),
-        rescale_slope=number(rescale, "RescaleSlope"),
-        rescale_intercept=number(rescale, "RescaleIntercept"),
+        rescale=rescale_of(rescale),
         rescale_type=text(rescale, "RescaleType"),
         acquisition_number=integer(content, "FrameAcquisitionNumber"),
         acquisition_time=text(content, "FrameAcquisitionDateTime"),

@@ -83,8 +83,8 @@ def common_plane(frames: Sequence[Frame]) -> PlaneGeometry:
         normal=normal if normal[2] > 0 else -normal,
         row_spacing_mm=float(spacings_mm[0, 0]),
         column_spacing_mm=float(spacings_mm[0, 1]),
-        rows=pixel_format.rows or 0,
-        columns=pixel_format.columns or 0,
+        rows=pixel_format.rows,
+        columns=pixel_format.columns,
         in_plane=in_plane_of(row.tolist(), column.tolist()),
     )
 

@@ -15,11 +15,11 @@ from pydicom.uid import (
 )
 
 from covnode.dicom.reading import FileHeader, quietly, read_header
-from covnode.dicom.values import integer, number, numbers, text, texts
+from covnode.dicom.values import integer, numbers, text, texts
 from covnode.errors import NotDicom, TransientError
-from covnode.volume.frames import Frame, Image, PixelFormat
+from covnode.volume.frames import ABSENT, Frame, Image, PixelFormat
 from covnode.volume.functional_groups import KEYWORDS as MULTI_FRAME_KEYWORDS
-from covnode.volume.functional_groups import frames_of
+from covnode.volume.functional_groups import frames_of, rescale_of
 
 MULTI_FRAME_CLASSES = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME_CLASSES | {CTImageStorage}
@@ -98,8 +98,7 @@ def _frames_of_file(path: Path, header: FileHeader) -> tuple[Frame, ...]:
             position_lps_mm=numbers(dataset, "ImagePositionPatient", 3),
             orientation=numbers(dataset, "ImageOrientationPatient", 6),
             pixel_spacing_mm=numbers(dataset, "PixelSpacing", 2),
-            rescale_slope=number(dataset, "RescaleSlope"),
-            rescale_intercept=number(dataset, "RescaleIntercept"),
+            rescale=rescale_of(dataset),
             rescale_type=text(dataset, "RescaleType"),
             acquisition_number=integer(dataset, "AcquisitionNumber"),
             acquisition_time=text(dataset, "AcquisitionTime"),
@@ -127,15 +126,19 @@ def _image(path: Path, header: FileHeader) -> Image:
 
 
 def _pixel_format(dataset: Dataset) -> PixelFormat:
+    def stated(keyword: str) -> int:
+        value = integer(dataset, keyword)
+        return ABSENT if value is None else value
+
     return PixelFormat(
-        rows=integer(dataset, "Rows"),
-        columns=integer(dataset, "Columns"),
-        samples_per_pixel=integer(dataset, "SamplesPerPixel"),
+        rows=stated("Rows"),
+        columns=stated("Columns"),
+        samples_per_pixel=stated("SamplesPerPixel"),
         photometric_interpretation=text(dataset, "PhotometricInterpretation"),
-        bits_allocated=integer(dataset, "BitsAllocated"),
-        bits_stored=integer(dataset, "BitsStored"),
-        high_bit=integer(dataset, "HighBit"),
-        pixel_representation=integer(dataset, "PixelRepresentation"),
+        bits_allocated=stated("BitsAllocated"),
+        bits_stored=stated("BitsStored"),
+        high_bit=stated("HighBit"),
+        pixel_representation=stated("PixelRepresentation"),
         padding_value=integer(dataset, "PixelPaddingValue"),
         padding_limit=integer(dataset, "PixelPaddingRangeLimit"),
     )

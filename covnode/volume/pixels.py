@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-from covnode.dicom.reading import MALFORMED, UNDEFINED_LENGTH, open_pixels
+from covnode.dicom.reading import MALFORMED, UNDEFINED_LENGTH, PixelLocation, open_pixels
 from covnode.errors import NotDicom, PixelDataUnreadable, TransientError
 from covnode.imaging.orientation import to_native
 from covnode.records.volume import InPlane
@@ -45,8 +45,7 @@ def read_voxels_hu(frames: tuple[Frame, ...], in_plane: InPlane) -> NDArray[np.i
         When the storage fails.
     """
     pixels = frames[0].image.pixel_format
-    rows, columns = pixels.rows or 0, pixels.columns or 0
-    shape = (columns, rows) if in_plane.transpose else (rows, columns)
+    shape = (pixels.columns, pixels.rows) if in_plane.transpose else (pixels.rows, pixels.columns)
     voxels_hu = np.empty((len(frames), *shape), dtype=np.int16)
 
     def fill(k: int, data: bytes) -> None:
@@ -80,8 +79,9 @@ def _hounsfield(frame: Frame, data: bytes) -> NDArray[np.int16]:
         words = words_of(data, frame.image.pixel_format, frame.image.transfer_syntax_uid)
     except PixelDataUnreadable as error:
         raise PixelDataUnreadable(f"{frame.name}: {error}") from error
-    slope, intercept = frame.rescale_slope or 0.0, frame.rescale_intercept or 0.0
-    return _hounsfield_of_words(frame.image.pixel_format, slope, intercept)[words]
+    if frame.rescale is None:
+        raise PixelDataUnreadable(f"{frame.name}: Rescale Slope or Rescale Intercept is missing")
+    return _hounsfield_of_words(frame.image.pixel_format, *frame.rescale)[words]
 
 
 @lru_cache(maxsize=8)
@@ -90,18 +90,17 @@ def _hounsfield_of_words(pixels: PixelFormat, slope: float, intercept: float) ->
 
     Bits above High Bit are no part of the value (PS3.5 section 8.1.1: they may hold overlays).
     """
-    bits_allocated, bits_stored = pixels.bits_allocated or 0, pixels.bits_stored or 0
-    words = np.arange(1 << bits_allocated)
-    stored = _as_number(words, bits_stored, pixels)
+    words = np.arange(1 << pixels.bits_allocated)
+    stored = _as_number(words, pixels.bits_stored, pixels)
     rescaled = np.clip(np.rint(stored * slope + intercept), AIR_HU, np.iinfo(np.int16).max)
     hounsfield: NDArray[np.int16] = rescaled.astype(np.int16)
     if pixels.padding_value is not None:
         # The VR of the padding elements depends on the writer (-2000 may come as 63536): compare them as words. A
         # value that Bits Stored cannot hold can only be meant as a whole word, with the bits above High Bit.
         limit = pixels.padding_value if pixels.padding_limit is None else pixels.padding_limit
-        paddings = _as_number(np.array([pixels.padding_value, limit]), bits_allocated, pixels)
+        paddings = _as_number(np.array([pixels.padding_value, limit]), pixels.bits_allocated, pixels)
         fits = stored.min() <= paddings.min() and paddings.max() <= stored.max()
-        values = stored if fits else _as_number(words, bits_allocated, pixels)
+        values = stored if fits else _as_number(words, pixels.bits_allocated, pixels)
         hounsfield[(values >= paddings.min()) & (values <= paddings.max())] = AIR_HU
     return hounsfield
 
@@ -132,26 +131,31 @@ def _stored_frames(frames: Sequence[Frame]) -> Iterator[tuple[int, bytes]]:
 
 def _data_of_frames(image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
     """0-based index and bytes of the wanted frames of one instance."""
-    if image.pixels is None:
-        raise PixelDataUnreadable("there are no pixel data")
-    encapsulated = image.pixels.length == UNDEFINED_LENGTH
-    if encapsulated == is_native(image.transfer_syntax_uid):
-        raise PixelDataUnreadable("the pixel data are not stored as the transfer syntax says")
-    with open_pixels(image.path, image.pixels) as file:
-        if encapsulated:
+    location = _stated_pixels(image)
+    with open_pixels(image.path, location) as file:
+        if location.length == UNDEFINED_LENGTH:
             yield from _encapsulated(file, image, wanted)
         else:
             yield from _native(file, image, wanted)
 
 
-def _native(file: BinaryIO, image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
-    pixels = image.pixel_format
-    size = (pixels.rows or 0) * (pixels.columns or 0) * (pixels.bits_allocated or 0) // 8
-    expected = size * image.frame_count
+def _stated_pixels(image: Image) -> PixelLocation:
+    """Where the pixel data lie, when they are stored as the transfer syntax and the matrix say."""
+    location = image.pixels
+    if location is None:
+        raise PixelDataUnreadable("there are no pixel data")
+    native = is_native(image.transfer_syntax_uid)
+    if native == (location.length == UNDEFINED_LENGTH):
+        raise PixelDataUnreadable("the pixel data are not stored as the transfer syntax says")
+    expected = image.pixel_format.frame_bytes * image.frame_count
     expected += expected % 2  # PS3.5 section 8.1.1: padded to an even length
-    if image.pixels and image.pixels.length != expected:
-        raise PixelDataUnreadable(f"the pixel data have {image.pixels.length} bytes instead of {expected}")
-    start = file.tell()
+    if native and location.length != expected:
+        raise PixelDataUnreadable(f"the pixel data have {location.length} bytes instead of {expected}")
+    return location
+
+
+def _native(file: BinaryIO, image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
+    start, size = file.tell(), image.pixel_format.frame_bytes
     for index in range(image.frame_count):
         if index in wanted:
             file.seek(start + index * size)

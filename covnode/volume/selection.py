@@ -16,6 +16,9 @@ from covnode.errors import (
 from covnode.volume.frames import Frame, named
 from covnode.volume.headers import CT_CLASSES, MULTI_FRAME_CLASSES
 
+LARGEST_MATRIX = 4096
+"""Twice the largest matrix of any CT: a header that says more would only exhaust the memory."""
+
 # Fragments of Body Part Examined (PS3.16 Annex L and what is found in practice) that name or include the chest.
 _CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "THORAC", "LUNG", "PULM", "TRUNK", "TORSO", "BODY", "HEART", "MEDIASTIN")
 
@@ -85,18 +88,17 @@ def _require_pixels(slices: Sequence[Frame]) -> None:
 def _unsupported_format(frame: Frame) -> str | None:
     """Why the pixels cannot be a CT's (PS3.3 C.8.2.1, C.8.15.2), or None."""
     image, pixels = frame.image, frame.image.pixel_format
-    rows, columns = pixels.rows or 0, pixels.columns or 0
-    bits_allocated, bits_stored = pixels.bits_allocated or 0, pixels.bits_stored or 0
     checks = (
-        (rows > 0 and columns > 0, "Rows or Columns is missing"),
+        (pixels.rows > 0 and pixels.columns > 0, "Rows or Columns is missing"),
+        (max(pixels.rows, pixels.columns) <= LARGEST_MATRIX, f"Rows or Columns exceeds {LARGEST_MATRIX}"),
         (pixels.samples_per_pixel == 1, "Samples per Pixel is not 1, so this is no CT image in Hounsfield units"),
         (
             pixels.photometric_interpretation == "MONOCHROME2",
             "Photometric Interpretation is not MONOCHROME2, as CT images must have",
         ),
-        (bits_allocated in (8, 16), "Bits Allocated is neither 16 nor 8"),
-        (0 < bits_stored <= bits_allocated, "Bits Stored is missing or exceeds Bits Allocated"),
-        (pixels.high_bit == bits_stored - 1, "High Bit is not Bits Stored - 1"),
+        (pixels.bits_allocated in (8, 16), "Bits Allocated is neither 16 nor 8"),
+        (0 < pixels.bits_stored <= pixels.bits_allocated, "Bits Stored is missing or exceeds Bits Allocated"),
+        (pixels.high_bit == pixels.bits_stored - 1, "High Bit is not Bits Stored - 1"),
         (pixels.pixel_representation in (0, 1), "Pixel Representation is neither 0 nor 1"),
         (
             image.frame_count == 1 or image.sop_class_uid in MULTI_FRAME_CLASSES,
@@ -107,12 +109,12 @@ def _unsupported_format(frame: Frame) -> str | None:
 
 
 def _require_hounsfield(slices: Sequence[Frame]) -> None:
-    if missing := [frame for frame in slices if frame.rescale_slope is None or frame.rescale_intercept is None]:
+    if missing := [frame for frame in slices if frame.rescale is None]:
         raise PixelDataUnreadable(
             "Rescale Slope or Rescale Intercept is missing, so stored values have no Hounsfield units "
             f"({named(missing)})"
         )
-    if flat := [frame for frame in slices if frame.rescale_slope == 0]:
+    if flat := [frame for frame in slices if frame.rescale and frame.rescale[0] == 0]:
         raise PixelDataUnreadable(f"Rescale Slope is 0 ({named(flat)})")
     if other := [frame for frame in slices if frame.rescale_type not in (*_HOUNSFIELD, _UNSPECIFIED)]:
         raise NotChestCT(f"by Rescale Type the values are not Hounsfield units ({named(other)})")

@@ -2,10 +2,11 @@ import itertools
 import random
 
 import numpy as np
+import pydicom
 import pytest
-from stored_ct import AXIAL, field_hu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stored_ct import AXIAL, field_hu
 
 from covnode.imaging.orientation import to_native
 from covnode.volume.loading import load_volume
@@ -88,8 +89,6 @@ def test_oblique_series_in_any_file_order(make_series, x_deg, y_deg, z_deg, mirr
 
 @pytest.mark.parametrize(("row", "column"), SIGNED_AXES)
 def test_frames_name_the_file_of_each_slice_in_its_stored_matrix(make_series, row, column):
-    import pydicom
-
     volume = load_volume(make_series(row=row, column=column, file_order=lambda index: (index * 5) % 12))
     for k, frame in enumerate(volume.frames):
         dataset = pydicom.dcmread(frame.path)

@@ -1,5 +1,7 @@
 """Every bad series is answered by its own reason, with figures that a person finds the slices by."""
 
+import random
+
 import numpy as np
 import pydicom
 import pytest
@@ -65,6 +67,7 @@ CASES = [
     ("high bit", only(2, HighBit=15), errors.PixelDataUnreadable, "instance 3: High Bit"),
     ("no sign", only(2, PixelRepresentation=None), errors.PixelDataUnreadable, "instance 3: Pixel Representation"),
     ("no matrix", only(2, Rows=None), errors.PixelDataUnreadable, "instance 3: Rows"),
+    ("a matrix beyond reason", each(Rows=60000), errors.PixelDataUnreadable, "instance 1: Rows or Columns exceeds"),
     ("frames in a single-frame class", only(2, NumberOfFrames=2), errors.PixelDataUnreadable, "instance 3: several"),
     ("no rescale", only(2, RescaleIntercept=None), errors.PixelDataUnreadable, r"Rescale .*\(instance 3\)"),
     ("slope 0", only(2, RescaleSlope="0"), errors.PixelDataUnreadable, r"Slope is 0 \(instance 3\)"),
@@ -228,7 +231,7 @@ def test_a_file_cut_anywhere_is_refused(make_series, kept):
 def test_truncated_pixels_name_the_slice(make_series):
     series = make_series()
     series.files[4].write_bytes(series.files[4].read_bytes()[:-10])
-    with pytest.raises(errors.PixelDataUnreadable, match="instance 5: .*truncated: 230 of 240 bytes"):
+    with pytest.raises(errors.PixelDataUnreadable, match=r"instance 5: .*truncated: 230 of 240 bytes"):
         load_volume(series)
 
 
@@ -241,5 +244,23 @@ def test_an_unknown_transfer_syntax_is_named(make_series, tmp_path):
         dataset["PixelData"].is_undefined_length = True
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.MPEG4HP41
         dataset.save_as(path)
-    with pytest.raises(errors.PixelDataUnreadable, match="not supported .*MPEG-4"):
+    with pytest.raises(errors.PixelDataUnreadable, match=r"not supported .*MPEG-4"):
         load_volume(series)
+
+
+def test_no_damage_raises_anything_but_a_reason(make_series):
+    series = make_series()
+    path = series.files[4]
+    original = path.read_bytes()
+    chance = random.Random(7)
+    reasons = set()
+    for _ in range(150):
+        data = bytearray(original)
+        for _ in range(chance.randint(1, 6)):
+            data[chance.randrange(132, len(data))] = chance.choice((0, 0xFF, chance.randrange(256)))
+        path.write_bytes(data)
+        try:
+            assert load_volume(series).voxels_hu.shape == (12, 10, 12)
+        except errors.SeriesUnusable as refused:
+            reasons.add(type(refused))
+    assert len(reasons) > 5
