@@ -15,6 +15,7 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
+from covnode.deidentify.values import is_registered
 from covnode.deidentify.writing import Copy, write_deidentified
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
@@ -130,6 +131,6 @@ def _identity(
         series_instance_uid=first.series_instance_uid,
         frame_of_reference_uid=first.frame_of_reference_uid or None,
         attributes=patient.attributes,
-        uid_map={keys.uid(uid): uid for uid in sorted(uids)} | instances,
+        uid_map={uid if is_registered(uid) else keys.uid(uid): uid for uid in sorted(uids)} | instances,
         ambiguous_references=len(set(instances.values())) < len(instances),
     )
