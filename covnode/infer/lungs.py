@@ -31,8 +31,21 @@ IDENTITY = ModelIdentity(
 
 GRID_MM = 1.6
 BODY_HU = -500
-AERATED_HU = -400
-"""Halfway between inflated lung (-850) and soft tissue (+40): the border of a half-filled voxel."""
+AERATED_HU = -300
+"""Where ground glass ends: denser lung is filled in by its surroundings."""
+
+INFLATED_BORDER_HU = -400
+TISSUE_HU = 40
+"""The border of a half-filled voxel lies halfway between the lung next to it, -850 when inflated, and soft tissue."""
+
+SOFT_TISSUE_HU = (-600, 180)
+"""What may be filled: neither bone nor air, for it is not the lung's wall nor a gas-filled bowel."""
+
+ORGAN_MM = 30.0
+"""Radius of a ball that heart, liver and spleen hold and most consolidations do not."""
+
+HILUM_MM = 30.0
+"""Around the lumen of the main bronchi: the hilar arteries, veins and nodes."""
 
 TABLE_MM = 5.0
 """Radius below which dense things around the patient are table tops, blankets and tubes."""
@@ -41,6 +54,8 @@ GAS_HU = -955
 """The median of bowel gas lies below, that of a lung above, emphysema included."""
 
 SMALLEST_PART_ML = 25.0
+NEIGHBOURHOOD_MM = 4.0
+SLAB = 16
 
 
 def segment_lungs(volume: CTVolume) -> LungMask:
@@ -71,7 +86,8 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     aerated = _aerated(hu, body & ~dilate(airway, max(2.0, *spacing_mm[1:]), spacing_mm), block_ml)
     require_lungs(aerated, block_ml)
     labels = _completed(hu, aerated, airway, body, spacing_mm)
-    return LungMask(_refined(volume.voxels_hu, labels, aerated, airway, factors), IDENTITY)
+    border_hu = _border_hu(hu, labels, spacing_mm)
+    return LungMask(_refined(volume.voxels_hu, labels, border_hu, factors, kept=(labels > 0) & ~aerated), IDENTITY)
 
 
 def _body(hu: NDArray[np.int16], spacing_mm: Spacing) -> Mask:
@@ -96,33 +112,49 @@ def _aerated(hu: NDArray[np.int16], inside: Mask, block_ml: float) -> Mask:
 def _completed(
     hu: NDArray[np.int16], aerated: Mask, airway: Mask, body: Mask, spacing_mm: Spacing
 ) -> NDArray[np.uint8]:
+    hilum = dilate(airway, HILUM_MM, spacing_mm)
     slices = aerated.any(axis=(1, 2))
     midline_i = float(np.flatnonzero(body[slices].any(axis=(0, 1))).mean())
     sides = by_side(aerated, hu, midline_i, spacing_mm)
     where = np.argwhere(sides)
     centre_ji = float(where[:, 1].mean()), midline_i
     labels = sides.copy()
+    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1]) & ~opened(body & ~aerated, ORGAN_MM, spacing_mm)
     for side in Lung:
         if (sides == side).any():
-            whole = filled(sides == side, hu, centre_ji, spacing_mm)
+            whole = filled(sides == side, soft, hilum, centre_ji, spacing_mm)
             labels[whole & (sides == 0) & ~airway & (labels == 0)] = side
     return labels
 
 
+def _border_hu(hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Spacing) -> NDArray[np.int16]:
+    """Density of the lung's border: halfway from the lung next to it to soft tissue."""
+    inner = ndimage.binary_erosion(labels > 0, iterations=2).astype(np.float32)
+    sigma = tuple(NEIGHBOURHOOD_MM / spacing for spacing in spacing_mm)
+    total = ndimage.gaussian_filter(hu * inner, sigma)
+    weight = ndimage.gaussian_filter(inner, sigma)
+    lung_hu = np.where(weight > 0.01, total / np.maximum(weight, 0.01), INFLATED_BORDER_HU * 2)
+    return np.clip((lung_hu + TISSUE_HU) / 2, INFLATED_BORDER_HU, AERATED_HU + 100).astype(np.int16)
+
+
 def _refined(
-    voxels_hu: NDArray[np.int16], labels: NDArray[np.uint8], aerated: Mask, airway: Mask, factors: Factors
+    voxels_hu: NDArray[np.int16],
+    labels: NDArray[np.uint8],
+    border_hu: NDArray[np.int16],
+    factors: Factors,
+    *,
+    kept: Mask,
 ) -> NDArray[np.uint8]:
-    """Move the border of the coarse labels to where the full grid shows it, slab by slab."""
+    """Move the border of the coarse labels to where the full grid shows it, slab by slab; the kept voxels stay."""
     near = ndimage.grey_dilation(labels, footprint=ndimage.generate_binary_structure(3, 1))
-    core = ndimage.binary_erosion(labels > 0, border_value=1) | ((labels > 0) & ~aerated)
+    core = ndimage.binary_erosion(labels > 0, border_value=1) | kept
     refined = np.zeros(voxels_hu.shape, dtype=np.uint8)
-    size = max(3, 2 * (max(factors[1:]) // 2) + 1)
-    for first in range(0, len(voxels_hu), 16):
-        slab = slice(first, min(first + 16, len(voxels_hu)))
-        shape = voxels_hu.shape[0], voxels_hu.shape[1], voxels_hu.shape[2]
-        inside = spread(core, factors, shape, slab) | (voxels_hu[slab] < AERATED_HU)
+    shape = voxels_hu.shape[0], voxels_hu.shape[1], voxels_hu.shape[2]
+    size = 2 * (max(factors[1:]) // 2) + 1
+    for first in range(0, len(voxels_hu), SLAB):
+        slab = slice(first, min(first + SLAB, len(voxels_hu)))
         side = spread(near, factors, shape, slab)
-        inside &= (side > 0) & ~spread(airway, factors, shape, slab)
-        share = ndimage.uniform_filter(inside.astype(np.uint8) * 100, size=(1, size, size))
+        inside = spread(core, factors, shape, slab) | (voxels_hu[slab] < spread(border_hu, factors, shape, slab))
+        share = ndimage.uniform_filter((inside & (side > 0)).astype(np.uint8) * 100, size=(1, size, size))
         refined[slab] = np.where(share >= 50, side, 0)
     return refined
