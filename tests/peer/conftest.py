@@ -1,0 +1,98 @@
+"""Real peers: Orthanc as the PACS, DCMTK as the modality."""
+
+import json
+import subprocess
+import tarfile
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import REAL_SERIES, NodeProcess, free_port
+
+
+@dataclass
+class Orthanc:
+    """Debian's Orthanc in a folder and on ports of its own."""
+
+    folder: Path
+    dicom_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        self.folder.mkdir()
+        settings = {
+            "Name": "PACS",
+            "StorageDirectory": str(self.folder / "storage"),
+            "IndexDirectory": str(self.folder / "storage"),
+            "DicomAet": "ORTHANC",
+            "DicomPort": self.dicom_port,
+            "HttpPort": self.http_port,
+            "RemoteAccessAllowed": False,
+            "DicomAlwaysAllowStore": True,
+            "Plugins": [],
+        }
+        config = self.folder / "orthanc.json"
+        config.write_text(json.dumps(settings))
+        log = (self.folder / "orthanc.log").open("wb")
+        self.process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log, env={"TCP_NODELAY": "1"})
+        NodeProcess.wait_until(self._answers, 60)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.get("system"))
+        except OSError:
+            return False
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def download(self, path: str, target: Path) -> Path:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=30) as answer:
+            target.write_bytes(answer.read())
+        return target
+
+    def instances(self) -> list[dict[str, Any]]:
+        return [self.get(f"instances/{name}") for name in self.get("instances")]
+
+    def by_modality(self) -> dict[str, list[str]]:
+        """Return the instance ids by modality."""
+        found: dict[str, list[str]] = {}
+        for series in self.get("series?expand"):
+            found.setdefault(series["MainDicomTags"]["Modality"], []).extend(series["Instances"])
+        return found
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+@pytest.fixture
+def orthanc(tmp_path):
+    server = Orthanc(tmp_path / "orthanc")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def node_to_orthanc(node_process, orthanc):
+    node_process.init("--pacs", f"ORTHANC@127.0.0.1:{orthanc.dicom_port}")
+    node_process.start()
+    return node_process
+
+
+@pytest.fixture(scope="session")
+def philips_5mm(tmp_path_factory):
+    """A0001 of Lung-PET-CT-Dx, Philips, kernel B, 64 slices of 5 mm."""
+    archive = REAL_SERIES / "A0001-philips-B-5mm.tar.xz"
+    if not archive.exists():
+        pytest.skip("the real CT series are not beside this checkout (shared/data)")
+    folder = tmp_path_factory.mktemp("philips")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "A0001-philips-B-5mm"

@@ -1,0 +1,63 @@
+"""DCMTK pushes a real series as a modality does; Orthanc, as the PACS, holds one SEG and one SR in its study."""
+
+import numpy as np
+import pytest
+from dcmtk import SYNTAXES, compress, store
+from pydicom import dcmread
+
+from covnode.imaging.mask_file import load_masks
+from covnode.store.results import MASKS
+from covnode.store.tables import InstanceRow
+
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
+
+def jobs_in(node, state, kind):
+    return [job for job in node.jobs() if job["kind"].startswith(kind) and job["state"] == state]
+
+
+def lungs_ml(seg):
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    voxel_ml = float(np.prod(measures.PixelSpacing)) * float(measures.SpacingBetweenSlices) / 1000
+    labels = {int(item.SegmentNumber): item.SegmentLabel.lower() for item in seg.SegmentSequence}
+    frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    return voxel_ml * sum(
+        int(frame.sum())
+        for frame, item in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True)
+        if "lung" in labels[int(item.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
+    )
+
+
+def test_a_real_series_comes_back_to_orthanc(node_to_orthanc, orthanc, philips_5mm, tmp_path):
+    node = node_to_orthanc
+    store(node.port, philips_5mm)
+    node.wait_until(lambda: jobs_in(node, "delivered", "delivery"), 280)
+    found = orthanc.by_modality()
+    assert {modality: len(instances) for modality, instances in found.items()} == {"SEG": 1, "SR": 1}
+    assert len(orthanc.get("studies")) == 1
+    original = dcmread(min(philips_5mm.glob("*.dcm")), stop_before_pixels=True)
+    for modality, (instance,) in found.items():
+        ds = dcmread(orthanc.download(f"instances/{instance}/file", tmp_path / f"{modality}.dcm"))
+        for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber"):
+            assert str(ds[keyword].value) == str(original[keyword].value), keyword
+        if modality == "SEG":
+            assert 3000 < lungs_ml(ds) < 7000
+
+
+def test_compressed_input_gives_identical_masks(node_process, philips_5mm, tmp_path):
+    node = node_process
+    node.init()
+    node.start()
+    store(node.port, philips_5mm)
+    for syntax in SYNTAXES:
+        store(node.port, compress(philips_5mm, tmp_path / syntax.replace(" ", "-"), syntax), syntax)
+    count = 1 + len(SYNTAXES)
+    node.wait_until(lambda: len(jobs_in(node, "analysed", "analysis")) == count, 280)
+    masks = [load_masks(node.home.results / job["job_id"] / MASKS) for job in jobs_in(node, "analysed", "analysis")]
+    with node.transaction() as session:
+        received = {uid for (uid,) in session.query(InstanceRow.transfer_syntax_uid).distinct()}
+    assert len(received) == count
+    for other in masks[1:]:
+        np.testing.assert_array_equal(other.lung_labels, masks[0].lung_labels)
+        np.testing.assert_array_equal(other.lesion_labels, masks[0].lesion_labels)
+        np.testing.assert_array_equal(other.affine_lps_mm, masks[0].affine_lps_mm)
