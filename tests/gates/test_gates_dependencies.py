@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -127,6 +127,26 @@ def _distribution(folder: Path, name: str, field: str, requires: str | None = No
 def test_every_dependency_is_recorded_with_its_licence_and_reason(root):
     declared = _declared(root)
     assert _recorded(root) == declared["runtime"] | declared["dev"]
+
+
+def unused(project: Path) -> set[str]:
+    """Runtime dependencies that no module of the package imports, drivers that a database URL names left out."""
+    sources = "\n".join(path.read_text() for path in (project / "covnode").rglob("*.py"))
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", sources, re.MULTILINE))
+    used = {
+        canonicalize_name(d) for module, names in packages_distributions().items() if module in imported for d in names
+    }
+    return _declared(project)["runtime"] - used - {"psycopg2-binary"}
+
+
+def test_every_runtime_dependency_is_imported(root):
+    assert unused(root) == set()
+
+
+def test_an_unused_dependency_is_found(project):
+    for path in (project / "covnode").rglob("*.py"):
+        path.write_text(re.sub(r"^(\s*)from pebble import.*$", r"\1pass", path.read_text(), flags=re.MULTILINE))
+    assert unused(project) == {"pebble"}
 
 
 def test_every_installed_distribution_that_covnode_needs_is_locked(root):

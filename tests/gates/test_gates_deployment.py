@@ -6,13 +6,17 @@ No container engine runs here: the image itself is built by whoever releases it.
 import configparser
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import tomllib
 
 import pytest
 import yaml
 
-from covnode.settings import ReceiveSettings
+from covnode.settings import Home, ReceiveSettings
+from covnode.store import executors
+from covnode.wiring.node import open_node
 
 PORT = ReceiveSettings().port
 
@@ -90,3 +94,23 @@ def test_systemd_understands_every_line_of_the_unit(plant, sound, root, tmp_path
     )
     said = [line for line in (done.stdout + done.stderr).splitlines() if "covnode.service" in line]
     assert (done.returncode == 0 and not said) is sound
+
+
+def test_the_health_check_wants_the_receiver_the_worker_and_the_sender(root, tmp_path):
+    def healthy() -> bool:
+        command = [sys.executable, root / "docker" / "healthcheck.py"]
+        environment = {"PATH": "", "COVNODE_HOME": str(tmp_path), "COVNODE__RECEIVE__PORT": port}
+        return subprocess.run(command, env=environment, check=False, capture_output=True).returncode == 0
+
+    port = "1"
+    command = [sys.executable, "-m", "covnode", "init", "--home", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    node = open_node(Home(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as receiver:
+        port = str(receiver.getsockname()[1])
+        for role in ("worker", "sender"):
+            assert not healthy()
+            with node.transaction() as session:
+                executors.beat(session, f"host:{role}", role)
+        assert healthy()
+    assert not healthy()

@@ -20,10 +20,10 @@ EFFECTS = """
 import importlib, json, logging, pathlib, sys, threading
 for name in sys.argv[1:]:
     importlib.import_module(name)
-known = logging.root.manager.loggerDict
+known = {name: made for name, made in logging.root.manager.loggerDict.items() if name.startswith("covnode")}
 print(json.dumps({
     "handlers": [str(handler) for handler in logging.getLogger().handlers],
-    "loggers": [n for n, made in known.items() if n.startswith("covnode") and isinstance(made, logging.Logger)],
+    "loggers": [name for name, made in known.items() if getattr(made, "handlers", None) or getattr(made, "level", 0)],
     "threads": [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()],
     "files": sorted(str(path) for path in pathlib.Path().rglob("*")),
 }))
@@ -74,7 +74,7 @@ def test_an_effect_of_an_import_is_seen(tmp_path, monkeypatch):
     (tmp_path / "planted.py").write_text(
         "import logging, pathlib, threading\n"
         "logging.basicConfig()\n"
-        "logging.getLogger('covnode.planted')\n"
+        "logging.getLogger('covnode.planted').setLevel('INFO')\n"
         "threading.Thread(target=threading.Event().wait, name='planted', daemon=True).start()\n"
         "pathlib.Path('made').touch()\n"
     )

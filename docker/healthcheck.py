@@ -1,0 +1,30 @@
+"""Whether the container's node works: the receiver listens, worker and sender have a heartbeat; else exit code 1.
+
+A PACS that is away does not make the node unhealthy: starting it again would not bring the PACS back.
+"""
+
+import socket
+import sys
+
+from covnode.errors import CovnodeError
+from covnode.queue.leases import SILENT_S
+from covnode.settings import Home, default_home
+from covnode.store import executors
+from covnode.wiring.node import open_node
+
+
+def main() -> None:
+    """Check once."""
+    node = open_node(Home(default_home()))
+    socket.create_connection(("127.0.0.1", node.settings.receive.port), timeout=5.0).close()
+    with node.transaction() as session:
+        alive = {row.role for row in executors.living(session, SILENT_S)}
+    if not {"worker", "sender"} <= alive:
+        sys.exit(f"alive: {', '.join(sorted(alive)) or 'nobody'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CovnodeError, OSError) as error:
+        sys.exit(str(error))
