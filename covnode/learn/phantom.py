@@ -51,16 +51,7 @@ def make_phantom(preset: PhantomPreset, *, slices: int = 120, seed: int = 0, siz
     body_rng, tube_rng, lesion_rng, texture_rng, noise_rng = np.random.default_rng([seed, 20260105]).spawn(5)
     anatomy = draw_anatomy(body_rng)
     grid = _grid(anatomy, slices, size)
-    lungs = tuple(_lung_points(anatomy, side, tube_rng) for side in Lung)
-    central, segmental = airways(anatomy, tube_rng)
-    central_airway = coverage(grid, _grown(central, _WALL_MM))
-    inside = Inside(
-        vessels=coverage(grid, _vessels(anatomy, lungs, tube_rng).larger_than(0.22 * grid.spacing_mm[1])),
-        lumen=np.maximum(coverage(grid, central), coverage(grid, segmental)),
-        airway_wall=np.maximum(central_airway, coverage(grid, _grown(segmental, 0.7))),
-        central_airway=central_airway,
-        blobs=draw_lesions(preset, lungs, lesion_rng),
-    )
+    inside = _inside(preset, anatomy, grid, tube_rng, lesion_rng)
     maker = SliceMaker(anatomy, grid, inside, Texture(grid, texture_rng))
     scanner = Reconstruction(grid, anatomy.noise_hu, noise_rng)
     shape = (slices, size, size)
@@ -68,11 +59,8 @@ def make_phantom(preset: PhantomPreset, *, slices: int = 120, seed: int = 0, siz
     lesion_labels = np.empty(shape, dtype=np.uint8)
     for k in range(slices):
         part = maker.make(k)
-        voxels_hu[k], lung_labels[k], lesion_labels[k] = (
-            scanner.scan(part.ideal_hu),
-            part.lung_labels,
-            part.lesion_labels,
-        )
+        voxels_hu[k] = scanner.scan(part.ideal_hu)
+        lung_labels[k], lesion_labels[k] = part.lung_labels, part.lesion_labels
     return Phantom(
         preset=preset,
         seed=seed,
@@ -91,6 +79,21 @@ def _grid(anatomy: Anatomy, slices: int, size: int) -> Grid:
     in_plane = ((np.arange(size) - (size - 1) / 2) * pixel_mm).astype(np.float32)
     along = ((np.arange(slices) - (slices - 1) / 2) * slice_mm).astype(np.float32)
     return Grid(x_mm=in_plane, y_mm=in_plane + np.float32(8.0), z_mm=along)
+
+
+def _inside(
+    preset: PhantomPreset, anatomy: Anatomy, grid: Grid, tube_rng: np.random.Generator, lesion_rng: np.random.Generator
+) -> Inside:
+    lungs = tuple(_lung_points(anatomy, side, tube_rng) for side in Lung)
+    central, segmental = airways(anatomy, tube_rng)
+    central_airway = coverage(grid, _grown(central, _WALL_MM))
+    return Inside(
+        vessels=coverage(grid, _vessels(anatomy, lungs, tube_rng).larger_than(0.22 * grid.spacing_mm[1])),
+        lumen=np.maximum(coverage(grid, central), coverage(grid, segmental)),
+        airway_wall=np.maximum(central_airway, coverage(grid, _grown(segmental, 0.7))),
+        central_airway=central_airway,
+        blobs=draw_lesions(preset, lungs, lesion_rng),
+    )
 
 
 def _affine(grid: Grid, seed: int) -> NDArray[np.float64]:

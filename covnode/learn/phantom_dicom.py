@@ -21,7 +21,6 @@ from covnode.learn.phantom_truth import write_truth
 __all__ = ["InstanceOrder", "Layout", "PatientPosition", "PhantomFiles", "write_phantom"]
 
 _ROOT = uuid.UUID("6f4f8a86-8f6b-5b0a-9c3e-0d6a2b3a7c11")
-_IMPLEMENTATION_UID = UID("2.25.147832645310198574523410987162534098123")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION_UID
+    meta.ImplementationClassUID = _uid("implementation")
     return meta
 
 

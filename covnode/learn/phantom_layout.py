@@ -145,7 +145,7 @@ def store(phantom: Phantom, layout: Layout) -> StoredSeries:
         As laid_out returned it.
     """
     row, column = (np.array(direction) for direction in _ROW_AND_COLUMN_LPS[layout.patient_position])
-    planes = phantom.voxels_hu.astype(np.int32) + 1024
+    planes = phantom.voxels_hu + np.int16(1024)
     turned = row[1] != 0
     if turned:
         planes = planes.transpose(0, 2, 1)
