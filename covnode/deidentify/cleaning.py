@@ -16,6 +16,7 @@ from covnode.deidentify.elements import (
     encode_item,
     inner_encoding,
     items,
+    most_values,
     vr_of,
 )
 from covnode.deidentify.keys import PseudonymKeys
@@ -78,8 +79,7 @@ class Cleaner:
             return values.dummy(vr)
         if rule.action is Action.CLEAN:
             return values.moved(vr, raw, self.offset_days) or (b"" if vr in values.STRING_VRS else None)
-        kept = values.keep(rule, vr, raw)
-        return b"" if kept is None and vr in values.STRING_VRS else kept
+        return _kept(rule, tag, vr, raw)
 
     def _sequence(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes:
         """Clean every item: whatever the action on the sequence, its items fall under the profile themselves."""
@@ -111,6 +111,17 @@ class Cleaner:
             + encode(_CODING_SCHEME, "SH", scheme, self.encoding)
             + encode(_CODE_MEANING, "LO", meaning, self.encoding)
         )
+
+
+def _kept(rule: Rule, tag: int, vr: str, raw: bytes) -> bytes | None:
+    """Let a value stay, or empty a text that may not."""
+    if vr in values.BINARY_BYTES:
+        # an offset table is one value of any length
+        return values.keep_numbers(vr, raw, 0 if vr == "OV" else most_values(tag))
+    if vr not in values.STRING_VRS:
+        return None
+    kept = values.keep(rule, vr, raw)
+    return b"" if kept is None else kept
 
 
 def joined(kept: dict[int, bytes]) -> bytes:

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # their data themselves: the public functions look one tag up at a time, and warn about a malformed UID
@@ -21,7 +22,6 @@ from pydicom.uid import (
 )
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
-_VRS = {tag: entry[0] for tag, entry in DicomDictionary.items()}
 TRANSFER_SYNTAX_UID = 0x00020010
 PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 LONG_LENGTH_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
@@ -276,4 +276,18 @@ def encode_item(content: bytes, encoding: Encoding) -> bytes:
 
 def vr_of(tag: int) -> str:
     """VR of a standard attribute ("US or SS" where the dictionary leaves a choice); empty for any other tag."""
-    return _VRS.get(tag, "")
+    return _dictionary().get(tag, ("", 0))[0]
+
+
+def most_values(tag: int) -> int:
+    """Largest value multiplicity of a standard attribute; 0 where the dictionary sets no limit."""
+    return _dictionary().get(tag, ("", 0))[1]
+
+
+@cache
+def _dictionary() -> dict[int, tuple[str, int]]:
+    """VR and largest value multiplicity by tag."""
+    largest = {tag: entry[1].rsplit("-", 1)[-1] for tag, entry in DicomDictionary.items()}
+    return {
+        tag: (entry[0], int(largest[tag]) if largest[tag].isdigit() else 0) for tag, entry in DicomDictionary.items()
+    }

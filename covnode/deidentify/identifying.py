@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from covnode.deidentify.profile import Action, rules
+from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, Action, rules
 from covnode.deidentify.values import is_registered
 from covnode.dicom.reading import MALFORMED
 
@@ -98,7 +98,7 @@ class Identifying:
         value = element.value
         texts = [fold(str(v)) for v in (value if isinstance(value, (MultiValue, list, tuple)) else [value]) if v]
         if element.VR == "UI":
-            self.uids |= {text for text in texts if not is_registered(text)}
+            self.uids |= {text for text in texts if not is_registered(text) and text != IMPLEMENTATION_CLASS_UID}
         elif element.VR == "PN" or element.keyword in NAMES:
             for text in texts:
                 self.words |= {word for word in words_of(text) if len(word) >= SHORTEST_WORD}

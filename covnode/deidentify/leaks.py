@@ -33,6 +33,7 @@ from covnode.deidentify.values import BINARY_BYTES, DUMMY_TEXT, STRING_VRS, is_r
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import DeidentificationRefused
 
+_LAST_ADDED = (0x00120062, 0x00280303)
 _META_VERSION = 0x00020001
 _STUDY_DATE = 0x00080020
 _META = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013})
@@ -85,6 +86,8 @@ class LeakCheck:
             judged: list[bytes] = []
             self._judge_meta(dataset.file_meta, judged)
             self._judge(dataset, judged)
+        if any(tag not in dataset for tag in _LAST_ADDED):
+            raise _left("the copy is not complete")
         if any(header[:128]):
             raise _left("the preamble is not empty")
         self._search(header.lower(), b"\0".join(judged).lower())
@@ -132,7 +135,8 @@ class LeakCheck:
             if finding:
                 raise _left(f"{_where(tag)} holds {finding}")
             self._passed.add((tag, vr, value))
-        judged.append(value)
+        if vr in STRING_VRS:
+            judged.append(value)
 
     def _finding(self, tag: int, vr: str, value: bytes) -> str | None:
         """Name what a value holds but must not."""

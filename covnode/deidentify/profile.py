@@ -16,6 +16,8 @@ from importlib.resources import files
 
 from pydicom.sr.codedict import codes
 
+IMPLEMENTATION_CLASS_UID = "2.25.32549601748866264047196106319363603557"
+IMPLEMENTATION_VERSION_NAME = "COVNODE"
 PROFILE = "Basic Application Confidentiality Profile"
 OPTION = "Retain Longitudinal Temporal Information Modified Dates Option"
 METHOD = "covnode: PS3.15 2026c Annex E, by Method Code Sequence"
@@ -56,7 +58,6 @@ class Rule:
     codes: bool = False
 
 
-REMOVED = Rule(Action.REMOVE)
 _TEMPORAL_VRS = frozenset({"DA", "DT", "TM"})
 TIMEZONE_OFFSET_FROM_UTC = 0x00080201
 

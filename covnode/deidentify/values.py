@@ -44,16 +44,20 @@ def dummy(vr: str) -> bytes:
     return _DUMMIES.get(vr) or bytes(BINARY_BYTES.get(vr, 2))
 
 
+def keep_numbers(vr: str, raw: bytes, most: int) -> bytes | None:
+    """Return binary numbers as sent if they are as many as the dictionary allows (``most``; 0: any number)."""
+    size = BINARY_BYTES[vr]
+    return raw if len(raw) % size == 0 and (not most or len(raw) <= most * size) else None
+
+
 def keep(rule: Rule, vr: str, raw: bytes) -> bytes | None:
-    """Return the value as sent where the rule lets it stay.
+    """Return a string value as sent where the rule lets it stay.
 
     Parameters
     ----------
     vr
         Of the standard's dictionary.
     """
-    if vr in BINARY_BYTES:
-        return raw if len(raw) % BINARY_BYTES[vr] == 0 else None
     if vr == "DS":
         return raw if _NUMBERS.fullmatch(raw) else None
     if vr == "IS":

@@ -23,10 +23,8 @@ from covnode.deidentify.elements import (
     pixel_data_stop,
 )
 from covnode.deidentify.keys import PseudonymKeys
-from covnode.deidentify.profile import METHOD, METHOD_CODES
+from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, METHOD, METHOD_CODES
 
-IMPLEMENTATION_CLASS_UID = "2.25.32549601748866264047196106319363603557"
-IMPLEMENTATION_VERSION_NAME = "COVNODE"
 _SHARED_FUNCTIONAL_GROUPS = 0x52009229
 _SLICE_THICKNESS, _FRAME_OF_REFERENCE_UID = 0x00180050, 0x00200052
 # Type 2 in the CT Image IOD, and what the writers of results ask for
