@@ -30,7 +30,7 @@ format: $(VENV)/.dev ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix .
 
 models: $(VENV)/.runtime ## Train the demonstration networks on phantoms and write them to models/
-	$(BIN)/python -m covnode.learn.train_demonstration
+	$(BIN)/python -m covnode.learn.train_demonstration --out models
 
 bench-path: $(VENV)/.runtime ## Measure a series of 300 slices, from the last C-STORE to the results in the PACS
 	$(BIN)/python benchmarks/path.py
