@@ -101,6 +101,10 @@ class TransientError(CovnodeError):
     """The only branch that is tried again."""
 
 
+class RowExists(TransientError):
+    """Two processes inserted the same row: whoever comes second looks again and finds it."""
+
+
 class WeightsMismatch(CovnodeError):
     """Model weights are absent or differ from the sha256 of their manifest."""
 

@@ -1,10 +1,9 @@
 """Fixtures that several kinds of test share: a database, and a whole node in processes of its own."""
 
-import os
-
 import pytest
-from processes import NodeProcess, StandInPacs
+from processes import NodeUnderTest
 
+from covnode.cli.local_node import StandInPacs
 from covnode.queue.engine import migrate_engine
 from covnode.store.engine import make_engine, upgrade
 from covnode.store.sessions import transactions
@@ -36,17 +35,17 @@ def pacs(tmp_path):
 
 
 @pytest.fixture
-def node_process(tmp_path):
+def idle_node(tmp_path, monkeypatch):
     """A node that is neither initialised nor started; the test says how."""
-    os.environ.pop("COVNODE_HOME", None)
-    node = NodeProcess(tmp_path / "home")
+    monkeypatch.delenv("COVNODE_HOME", raising=False)
+    node = NodeUnderTest(tmp_path / "home")
     yield node
     node.stop()
 
 
 @pytest.fixture
-def node(node_process, pacs):
+def node(idle_node, pacs):
     """A node that serves and delivers to the stand-in PACS."""
-    node_process.init("--pacs", f"{pacs.ae_title}@127.0.0.1:{pacs.port}", "--accept-demonstration")
-    node_process.start()
-    return node_process
+    idle_node.init("--pacs", pacs.address, "--accept-demonstration")
+    idle_node.start()
+    return idle_node

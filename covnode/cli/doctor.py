@@ -43,8 +43,10 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
             rows.append({"check": name, "ok": True, "finding": check(node)})
         except (CovnodeError, OSError) as error:
             rows.append({"check": name, "ok": False, "finding": str(error)})
+    if not as_json:
+        rows = [{**row, "ok": "yes" if row["ok"] else "NO"} for row in rows]
     show_rows(["check", "ok", "finding"], rows, as_json=as_json)
-    if not all(row["ok"] for row in rows):
+    if any(row["ok"] in {False, "NO"} for row in rows):
         raise typer.Exit(1)
 
 

@@ -13,7 +13,7 @@ from covnode.records.result import DEMONSTRATION
 # Okabe and Ito's palette, told apart by the colour-blind: https://jfly.uni-koeln.de/color/
 _COLOURS = {
     "left lung": (86, 180, 233),
-    "right lung": (0, 114, 178),
+    "right lung": (0, 158, 115),
     "ground glass": (230, 159, 0),
     "consolidation": (213, 94, 0),
 }
@@ -73,7 +73,7 @@ def _tile(ct: Dataset, masks: dict[int, NDArray[np.bool_]], labels: dict[int, st
     grey = np.clip((hu - low) / (high - low), 0, 1) * 255
     picture = np.repeat(grey[..., None], 3, axis=2)
     for number, mask in sorted(masks.items(), key=lambda item: "lung" not in labels[item[0]].lower()):
-        share = 0.25 if "lung" in labels[number].lower() else 0.55
+        share = 0.35 if "lung" in labels[number].lower() else 0.55
         picture[mask] = (1 - share) * picture[mask] + share * np.array(_colour(labels[number]))
     return Image.fromarray(picture.astype(np.uint8))
 

@@ -87,6 +87,8 @@ def make_durable(instance: IncomingInstance, folder: Path) -> str:
         The disk is full or broken: nothing of the instance counts as received.
     """
     name = f"{instance.content_sha256}.dcm"
+    if not instance.path.exists() and (folder / name).exists():
+        return name  # moved by the try before this one
     new_folder = not folder.exists()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with instance.path.open("rb") as file:

@@ -128,6 +128,15 @@ def mark_ended(session: Session, held: AnalysisClaim, state: AnalysisState, code
     _end(session, (held.analysis_id, held.attempt), state=state, reason_code=code, reason=reason)
 
 
+def uncount_attempt(session: Session, executor_id: str) -> None:
+    """Take back the attempt of an executor that was asked to stop: a restart is no crash of the analysis."""
+    session.execute(
+        sa.update(AnalysisRow)
+        .where(AnalysisRow.executor_id == executor_id, AnalysisRow.state == AnalysisState.RUNNING)
+        .values(attempts=AnalysisRow.attempts - 1, state_at=utc_now())
+    )
+
+
 def retry(session: Session, analysis_id: str) -> Job:
     """Queue an analysis that ended without a result once more; StaleClaim when it is in another state."""
     row = AnalysisRow

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from covnode.errors import StaleClaim, TransientError
+from covnode.errors import RowExists, StaleClaim, TransientError
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 
@@ -26,6 +26,8 @@ def transactions(engine: sa.Engine) -> Transaction:
         try:
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
+        except sa.exc.IntegrityError:
+            raise RowExists("another process wrote the same row first") from None
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise TransientError(f"the database does not answer ({type(error.orig).__name__})") from None
 

@@ -1,7 +1,9 @@
 """What every process of the node needs: home folder, settings, database, queue."""
 
+import os
 import signal
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +20,9 @@ from covnode.settings import Home, Settings, load_settings
 from covnode.store import executors
 from covnode.store.engine import make_engine, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
+
+SUPERVISED = "COVNODE_SUPERVISED"
+"""Set by the supervisor: standard input is then a pipe that ends when the supervisor does."""
 
 _HANDLER_TRIES = 30
 _HANDLER_PAUSE_S = 10.0
@@ -103,7 +108,7 @@ def executor_id(role: str) -> str:
 
 
 def run_jobs(node: Node, kind: JobKind, role: str, handler: Handler, concurrency: int) -> None:
-    """Run the jobs of ``kind`` until the process is asked to stop."""
+    """Run the jobs of ``kind`` until the process is asked to stop; what runs then is taken up at the next start."""
     me = executor_id(role)
     runner = DbosRunner(node.home.database_url(node.settings), kind, me, concurrency)
     leases = Leases(ExecutorHeartbeats(node.transaction, me, role), runner)
@@ -127,8 +132,15 @@ def run_jobs(node: Node, kind: JobKind, role: str, handler: Handler, concurrency
 
 
 def stop_event() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
+    """Return an event that SIGTERM, SIGINT and, in a role of ``covnode serve``, the supervisor's end set."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if SUPERVISED in os.environ:
+
+        def outlive_nobody() -> None:
+            sys.stdin.read()
+            stopping.set()
+
+        threading.Thread(target=outlive_nobody, name="supervisor", daemon=True).start()
     return stopping

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from covnode.clock import utc_now
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
-from covnode.errors import DeidentificationRefused, StaleClaim, TransientError
+from covnode.errors import DeidentificationRefused, RowExists, StaleClaim, TransientError
 from covnode.logs import get_logger
 from covnode.pipeline.intake import Intake
 from covnode.receive.assembly import AssociationLedger, IdleTimes, evidence_of_completeness
@@ -36,6 +36,12 @@ class Spooler:
 
     def keep(self, instance: IncomingInstance, source_ae_title: str) -> str:
         """Return our series id once the instance is durable."""
+        try:
+            return self._keep(instance, source_ae_title)
+        except RowExists:
+            return self._keep(instance, source_ae_title)
+
+    def _keep(self, instance: IncomingInstance, source_ae_title: str) -> str:
         digest = self.keys.digest(instance.study_instance_uid, instance.series_instance_uid)
         with self.node.transaction() as session:
             series_id = series.series_id_of(session, digest, source_ae_title)
@@ -116,8 +122,11 @@ class Assembler:
             evidence = evidence_of_completeness(self.ledger.end_of(row.series_id), quiet_s, idle)
             if evidence is None:
                 continue
-            with self.node.transaction() as session:
-                series.mark_complete(session, row.series_id, row.revision, evidence)
+            try:
+                with self.node.transaction() as session:
+                    series.mark_complete(session, row.series_id, row.revision, evidence)
+            except StaleClaim:
+                continue
             self.ledger.forget(row.series_id)
             get_logger().info(
                 "series_complete", series_id=row.series_id, instances=row.instance_count, evidence=evidence

@@ -3,6 +3,7 @@
 A role that comes back has the same executor id, so it takes its own unfinished jobs up at once.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from covnode.logs import get_logger
 from covnode.settings import Home
-from covnode.wiring.node import open_process, stop_event
+from covnode.wiring.node import SUPERVISED, open_process, stop_event
 
 ROLES = ("receive", "work", "send")
 _CHECK_S = 0.25
@@ -45,7 +46,8 @@ class _Role:
         if now_s >= self.start_at_s:
             self.started_at_s = now_s
             command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
-            self.process = subprocess.Popen(command)  # noqa: S603 (our own interpreter and module)
+            environment = {**os.environ, SUPERVISED: "1"}
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (our own)
             get_logger().info("role_started", started=self.name, pid=self.process.pid)
 
     def stop(self) -> None:

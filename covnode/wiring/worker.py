@@ -17,12 +17,13 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from covnode.errors import CovnodeError, StageFailed, TransientError
-from covnode.logs import configure_logs
+from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Home
 from covnode.store import analyses, deliveries
+from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, executor_id, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan
 
@@ -116,11 +117,6 @@ class InferenceChild:
                     raise answer
                 return answer
 
-    def stop(self) -> None:
-        """Kill the child."""
-        self._pool.stop()
-        self._pool.join()
-
 
 @dataclass(frozen=True)
 class AnalysesInStore:
@@ -158,7 +154,11 @@ class AnalysesInStore:
 def run_worker(home: Home) -> None:
     """Run until asked to stop."""
     node = open_process(home, _ROLE)
-    child = InferenceChild(node)
-    job = AnalysisJob(AnalysesInStore(node), child.infer)
+    for known in known_models(home):
+        get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
+    job = AnalysisJob(AnalysesInStore(node), InferenceChild(node).infer)
     run_jobs(node, JobKind.ANALYSIS, _ROLE, job.run, 1)
-    child.stop()
+    with node.transaction() as session:
+        analyses.uncount_attempt(session, executor_id(_ROLE))
+    # Not an orderly exit, which would wait for the analysis: the job stays with this executor, its child ends with us.
+    os._exit(0)

@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from processes import covnode
+from processes import covnode, received, wait_until
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 
@@ -66,11 +66,9 @@ def test_sentinels_reach_the_pacs_and_nothing_else(node, pacs, write_series):
     folder = write_series()
     for number, path in enumerate(sorted(folder.glob("*.dcm")), start=1):
         plant(path, number)
-    done = covnode("push", str(folder), "--to", f"COVNODE@127.0.0.1:{node.port}")
-    assert done.returncode == 0, done.stderr
-    received = pacs.wait(2)
-    assert {str(ds.PatientID) for ds in received} == {SENTINELS["id"]}
-    node.wait_until(lambda: [job for job in node.jobs() if job["state"] == "delivered"])
+    node.push(folder)
+    assert {str(ds.PatientID) for ds in received(pacs, 2)} == {SENTINELS["id"]}
+    wait_until(lambda: node.jobs("delivery", "delivered"))
     node.stop()
 
     seen_by_the_worker = [path for place in ("deidentified", "results") for path in (node.root / place).rglob("*")]
@@ -87,7 +85,7 @@ def test_sentinels_reach_the_pacs_and_nothing_else(node, pacs, write_series):
         assert not leaks(shown.stdout.encode())
 
 
-def test_the_search_finds_what_it_looks_for(node_process, write_series):
+def test_the_search_finds_what_it_looks_for(write_series):
     """The check above can fail: the originals hold every sentinel."""
     folder = write_series()
     path = min(folder.glob("*.dcm"))

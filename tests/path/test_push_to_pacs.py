@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from processes import covnode
+from processes import received, wait_until
 from pydicom import dcmread
 
 from covnode.records.job import AnalysisState, DeliveryState
@@ -23,71 +23,58 @@ IDENTITY = {
 }
 
 
-def push(folder, node):
-    done = covnode("push", str(folder), "--to", f"COVNODE@127.0.0.1:{node.port}")
-    assert done.returncode == 0, done.stderr
-
-
-def states(node):
-    return {job["job_id"]: job["state"] for job in node.jobs()}
-
-
-def finished(node):
-    return [
-        job for job in node.jobs() if job["kind"].startswith("delivery") and job["state"] == DeliveryState.DELIVERED
-    ]
+def delivered(node):
+    return node.jobs("delivery", DeliveryState.DELIVERED)
 
 
 def test_seg_and_sr_come_back_under_the_patients_own_identity(node, pacs, write_series):
     folder = write_series(**IDENTITY)
-    push(folder, node)
-    received = {ds.Modality: ds for ds in pacs.wait(2)}
+    node.push(folder)
+    objects = {ds.Modality: ds for ds in received(pacs, 2)}
     original = dcmread(next(folder.glob("*.dcm")), stop_before_pixels=True)
-    assert set(received) == {"SEG", "SR"}
-    for ds in received.values():
+    assert set(objects) == {"SEG", "SR"}
+    for ds in objects.values():
         for keyword in ("StudyInstanceUID", *IDENTITY):
             assert str(ds[keyword].value) == str(original[keyword].value), keyword
         assert ds.SeriesInstanceUID != original.SeriesInstanceUID
         assert "not for clinical use" in ds.SeriesDescription
         assert "PatientIdentityRemoved" not in ds
-    assert received["SEG"].FrameOfReferenceUID == original.FrameOfReferenceUID
+    assert objects["SEG"].FrameOfReferenceUID == original.FrameOfReferenceUID
     sources = {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in folder.glob("*.dcm")}
     referred = {
         str(item.ReferencedSOPInstanceUID)
-        for item in received["SEG"].ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        for item in objects["SEG"].ReferencedSeriesSequence[0].ReferencedInstanceSequence
     }
     assert referred <= sources
-    node.wait_until(lambda: finished(node))
+    wait_until(lambda: delivered(node))
 
 
 def test_a_killed_worker_takes_its_analysis_up_again_and_nothing_is_sent_twice(node, pacs, write_series):
-    push(write_series(), node)
-    node.wait_until(lambda: AnalysisState.RUNNING in states(node).values())
+    node.push(write_series())
+    wait_until(lambda: node.jobs("analysis", AnalysisState.RUNNING))
     os.kill(node.pid_of("work"), signal.SIGKILL)
-    modalities = sorted(ds.Modality for ds in pacs.wait(2))
+    modalities = sorted(ds.Modality for ds in received(pacs, 2))
     assert modalities == ["SEG", "SR"]
-    node.wait_until(lambda: finished(node))
-    analysis = next(job for job in node.jobs() if job["kind"] == "analysis")
+    wait_until(lambda: delivered(node))
+    analysis = node.jobs("analysis")[0]
     assert (analysis["state"], analysis["attempts"]) == (AnalysisState.ANALYSED, 2)
     assert pacs.waiting == 0
     with node.transaction() as session:
         assert session.query(DeliveredObjectRow).count() == 2
 
 
-def test_a_pacs_that_is_away_gets_the_result_when_it_is_back(node_process, pacs, write_series):
+def test_a_pacs_that_is_away_gets_the_result_when_it_is_back(idle_node, pacs, write_series):
     pacs.stop()
-    node_process.init("--pacs", f"{pacs.ae_title}@127.0.0.1:{pacs.port}")
-    node_process.start()
-    push(write_series(), node_process)
-    node_process.wait_until(
-        lambda: any(job["kind"].startswith("delivery") and job["attempts"] >= 2 for job in node_process.jobs())
-    )
+    idle_node.init("--pacs", pacs.address)
+    idle_node.start()
+    idle_node.push(write_series())
+    wait_until(lambda: any(job["attempts"] >= 2 for job in idle_node.jobs("delivery")))
     pacs.start()
-    received = pacs.wait(2)
-    assert sorted(ds.Modality for ds in received) == ["SEG", "SR"]
-    analysis = next(job for job in node_process.jobs() if job["kind"] == "analysis")
+    objects = received(pacs, 2)
+    assert sorted(ds.Modality for ds in objects) == ["SEG", "SR"]
+    analysis = idle_node.jobs("analysis")[0]
     assert analysis["attempts"] == 1
-    report = next(ds for ds in received if ds.Modality == "SR")
+    report = next(ds for ds in objects if ds.Modality == "SR")
     text = str(report)
     assert "not for clinical use" in text
     assert "severity score" not in text.lower()
@@ -100,13 +87,13 @@ def test_a_repeated_push_changes_nothing_and_a_late_slice_makes_the_next_revisio
     late = folder.parent / "late"
     late.mkdir()
     files[-1].rename(late / files[-1].name)
-    push(folder, node)
-    first = {ds.Modality: ds.SOPInstanceUID for ds in pacs.wait(2)}
-    push(folder, node)
-    node.wait_until(lambda: finished(node))
+    node.push(folder)
+    first = {ds.Modality: ds.SOPInstanceUID for ds in received(pacs, 2)}
+    node.push(folder)
+    wait_until(lambda: delivered(node))
     assert [row["revision"] for row in node.series()] == [1]
-    push(late, node)
-    second = {ds.Modality: ds for ds in pacs.wait(2)}
+    node.push(late)
+    second = {ds.Modality: ds for ds in received(pacs, 2)}
     assert [row["revision"] for row in node.series()] == [2]
     assert all(second[modality].SOPInstanceUID != first[modality] for modality in first)
     assert pacs.waiting == 0
@@ -114,12 +101,12 @@ def test_a_repeated_push_changes_nothing_and_a_late_slice_makes_the_next_revisio
 
 def test_one_sop_instance_uid_on_every_slice_is_kept_analysed_and_not_delivered(node, pacs, write_series):
     folder = write_series(SOPInstanceUID="1.2.826.0.1.3680043.8.498.1")
-    push(folder, node)
-    node.wait_until(lambda: DeliveryState.BLOCKED in states(node).values())
+    node.push(folder)
+    wait_until(lambda: node.jobs("delivery", DeliveryState.BLOCKED))
     (series,) = node.series()
     assert series["instances"] == 40
     assert series["state"] == AnalysisState.ANALYSED
-    blocked = next(job for job in node.jobs() if job["state"] == DeliveryState.BLOCKED)
+    blocked = node.jobs("delivery", DeliveryState.BLOCKED)[0]
     assert "ambiguous" in blocked["reason"]
     assert pacs.waiting == 0
 
@@ -127,17 +114,17 @@ def test_one_sop_instance_uid_on_every_slice_is_kept_analysed_and_not_delivered(
 def test_a_series_that_cannot_be_analysed_says_why_and_the_next_one_goes_through(node, pacs, write_series):
     bad = write_series("gap", SeriesInstanceUID="2.25.1001")
     sorted(bad.glob("*.dcm"))[20].unlink()
-    push(bad, node)
-    push(write_series("good"), node)
-    assert sorted(ds.Modality for ds in pacs.wait(2)) == ["SEG", "SR"]
+    node.push(bad)
+    node.push(write_series("good"))
+    assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]
     refused = next(row for row in node.series() if row["state"] == AnalysisState.NOT_ANALYSED)
     assert "mm" in refused["reason"]
     assert "2.25.1001" not in str(refused)
 
 
 def test_the_figures_of_the_result_are_those_of_the_phantom(node, pacs, write_series, small_phantom):
-    push(write_series(), node)
-    seg = next(ds for ds in pacs.wait(2) if ds.Modality == "SEG")
+    node.push(write_series())
+    seg = next(ds for ds in received(pacs, 2) if ds.Modality == "SEG")
     frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
     numbers = [
         int(item.SegmentIdentificationSequence[0].ReferencedSegmentNumber)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import REAL_SERIES, NodeProcess, free_port
+from processes import REAL_SERIES, wait_until
+
+from covnode.cli.local_node import free_port
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Orthanc:
         config.write_text(json.dumps(settings))
         log = (self.folder / "orthanc.log").open("wb")
         self.process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log, env={"TCP_NODELAY": "1"})
-        NodeProcess.wait_until(self._answers, 60)
+        wait_until(self._answers, 60)
 
     def _answers(self) -> bool:
         try:
@@ -80,10 +82,10 @@ def orthanc(tmp_path):
 
 
 @pytest.fixture
-def node_to_orthanc(node_process, orthanc):
-    node_process.init("--pacs", f"ORTHANC@127.0.0.1:{orthanc.dicom_port}")
-    node_process.start()
-    return node_process
+def node_to_orthanc(idle_node, orthanc):
+    idle_node.init("--pacs", f"ORTHANC@127.0.0.1:{orthanc.dicom_port}")
+    idle_node.start()
+    return idle_node
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from dcmtk import SYNTAXES, compress, store
+from processes import wait_until
 from pydicom import dcmread
 
 from covnode.imaging.mask_file import load_masks
@@ -10,10 +11,6 @@ from covnode.store.results import MASKS
 from covnode.store.tables import InstanceRow
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
-
-
-def jobs_in(node, state, kind):
-    return [job for job in node.jobs() if job["kind"].startswith(kind) and job["state"] == state]
 
 
 def lungs_ml(seg):
@@ -31,7 +28,7 @@ def lungs_ml(seg):
 def test_a_real_series_comes_back_to_orthanc(node_to_orthanc, orthanc, philips_5mm, tmp_path):
     node = node_to_orthanc
     store(node.port, philips_5mm)
-    node.wait_until(lambda: jobs_in(node, "delivered", "delivery"), 280)
+    wait_until(lambda: node.jobs("delivery", "delivered"), 280)
     found = orthanc.by_modality()
     assert {modality: len(instances) for modality, instances in found.items()} == {"SEG": 1, "SR": 1}
     assert len(orthanc.get("studies")) == 1
@@ -44,16 +41,16 @@ def test_a_real_series_comes_back_to_orthanc(node_to_orthanc, orthanc, philips_5
             assert 3000 < lungs_ml(ds) < 7000
 
 
-def test_compressed_input_gives_identical_masks(node_process, philips_5mm, tmp_path):
-    node = node_process
+def test_compressed_input_gives_identical_masks(idle_node, philips_5mm, tmp_path):
+    node = idle_node
     node.init()
     node.start()
     store(node.port, philips_5mm)
     for syntax in SYNTAXES:
         store(node.port, compress(philips_5mm, tmp_path / syntax.replace(" ", "-"), syntax), syntax)
     count = 1 + len(SYNTAXES)
-    node.wait_until(lambda: len(jobs_in(node, "analysed", "analysis")) == count, 280)
-    masks = [load_masks(node.home.results / job["job_id"] / MASKS) for job in jobs_in(node, "analysed", "analysis")]
+    wait_until(lambda: len(node.jobs("analysis", "analysed")) == count, 280)
+    masks = [load_masks(node.home.results / job["job_id"] / MASKS) for job in node.jobs("analysis", "analysed")]
     with node.transaction() as session:
         received = {uid for (uid,) in session.query(InstanceRow.transfer_syntax_uid).distinct()}
     assert len(received) == count
