@@ -67,15 +67,20 @@ def largest(mask: Mask) -> Mask:
     return order.mask_of(order.by_size()[:1])
 
 
-def reached_from_edges(mask: Mask) -> Mask:
-    """Find the voxels of a mask that are connected within their slice to an edge of it.
-
-    Slice by slice, so that the air of an open airway does not connect the lungs to the room.
-    """
+def edges_of_slices(mask: Mask) -> Mask:
+    """Keep the voxels of a mask that lie on an edge of their slice."""
     frame = np.zeros(mask.shape[1:], dtype=bool)
     frame[[0, -1], :] = True
     frame[:, [0, -1]] = True
-    return np.asarray(ndimage.binary_propagation(mask & frame, structure=_IN_PLANE, mask=mask))
+    return mask & frame
+
+
+def reached_within_slices(seed: Mask, mask: Mask) -> Mask:
+    """Find the voxels of a mask that are connected to a seed within their own slice.
+
+    Slice by slice, so that nothing blurred into the next slice opens a way: an airway to the room, a bowel to a lung.
+    """
+    return np.asarray(ndimage.binary_propagation(seed & mask, structure=_IN_PLANE, mask=mask))
 
 
 def holes(mask: Mask, axis: int | None = None) -> Mask:

@@ -32,8 +32,8 @@ LARGEST_TREE_ML = 140.0
 LEAK_ML = 25.0
 """Growth from one threshold to the next beyond which the wall has been broken through."""
 
-WIDE_MM = 4.0
-"""Radius of the branches to leave out: trachea, main bronchi, intermediate bronchus. Thinner ones are lung."""
+WIDE_MM = 2.5
+"""Radius of the darkest part of the branches to leave out: trachea, main and intermediate bronchi. Others are lung."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from covnode import __version__
 from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
-from covnode.imaging.components import Mask, components, holes, largest, reached_from_edges
+from covnode.imaging.components import Mask, components, edges_of_slices, holes, largest, reached_within_slices
 from covnode.imaging.morphology import Spacing, dilate, opened
 from covnode.infer.airways import find_airway
 from covnode.infer.plausibility import require_lungs
@@ -34,6 +34,9 @@ BODY_HU = -500
 AERATED_HU = -300
 """Where ground glass ends: denser lung is filled in by its surroundings."""
 
+PARTING_HU = -500
+"""A bowel that thick slices blur into the lung above it is parted from it here; ground glass is let in afterwards."""
+
 INFLATED_BORDER_HU = -400
 TISSUE_HU = 40
 """The border of a half-filled voxel lies halfway between the lung next to it, -850 when inflated, and soft tissue."""
@@ -41,11 +44,16 @@ TISSUE_HU = 40
 SOFT_TISSUE_HU = (-600, 180)
 """What may be filled: neither bone nor air, for it is not the lung's wall nor a gas-filled bowel."""
 
+FAT_HU = (-160, -30)
+FAT_MM = 3.0
+"""Radius of a ball that pericardial fat holds, and the blurred border of a consolidation does not."""
+
 ORGAN_MM = 30.0
 """Radius of a ball that heart, liver and spleen hold and most consolidations do not."""
 
-HILUM_MM = 30.0
-"""Around the lumen of the main bronchi: the hilar arteries, veins and nodes."""
+WALL_MM = 2.0
+HILUM_MM = 18.0
+"""Around the main bronchi: the hilar arteries, veins and nodes."""
 
 TABLE_MM = 5.0
 """Radius below which dense things around the patient are table tops, blankets and tubes."""
@@ -82,8 +90,8 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     hu = block_mean(volume.voxels_hu, factors)
     block_ml = volume.voxel_ml * float(np.prod(factors))
     body = _body(hu, spacing_mm)
-    airway = find_airway(hu, body, spacing_mm)
-    aerated = _aerated(hu, body & ~dilate(airway, max(2.0, *spacing_mm[1:]), spacing_mm), block_ml)
+    airway = dilate(find_airway(hu, body, spacing_mm), max(WALL_MM, *spacing_mm[1:]), spacing_mm)
+    aerated = _aerated(hu, body & ~airway, spacing_mm, block_ml)
     require_lungs(aerated, block_ml)
     labels = _completed(hu, aerated, airway, body, spacing_mm)
     border_hu = _border_hu(hu, labels, spacing_mm)
@@ -96,17 +104,20 @@ def _body(hu: NDArray[np.int16], spacing_mm: Spacing) -> Mask:
     return np.asarray(dense | holes(dense, axis=0))
 
 
-def _aerated(hu: NDArray[np.int16], inside: Mask, block_ml: float) -> Mask:
+def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml: float) -> Mask:
     """Find the large aerated components that are no gas."""
     air = (hu < AERATED_HU) & inside
-    found = components(air & ~reached_from_edges(air))
+    inside = inside & ~reached_within_slices(edges_of_slices(air), air)
+    found = components((hu < PARTING_HU) & inside)
     lungs: list[int] = []
     for label in found.by_size():
         if found.sizes[label] * block_ml < SMALLEST_PART_ML:
             break
         if float(np.median(hu[found.labels == label])) > GAS_HU:
             lungs.append(label)
-    return found.mask_of(lungs)
+    kept = found.mask_of(lungs)
+    others = dilate((found.labels > 0) & ~kept, 1.5 * max(spacing_mm[1:]), spacing_mm) & ~kept
+    return reached_within_slices(kept, (hu < AERATED_HU) & inside & ~others)
 
 
 def _completed(
@@ -120,6 +131,7 @@ def _completed(
     centre_ji = float(where[:, 1].mean()), midline_i
     labels = sides.copy()
     soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1]) & ~opened(body & ~aerated, ORGAN_MM, spacing_mm)
+    soft &= ~opened((hu > FAT_HU[0]) & (hu < FAT_HU[1]), FAT_MM, spacing_mm)
     for side in Lung:
         if (sides == side).any():
             whole = filled(sides == side, soft, hilum, centre_ji, spacing_mm)
