@@ -6,6 +6,7 @@ no identity. numpy alone, so that the sender needs nothing else.
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def load_masks(path: Path) -> StoredMasks:
     try:
         with np.load(path, allow_pickle=False) as stored:
             labels, affine_lps_mm = stored["labels"], stored["affine_lps_mm"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ReportInvalid("the stored masks cannot be read") from error
     if labels.dtype != np.uint8 or labels.ndim != 3 or affine_lps_mm.shape != (4, 4):
         raise ReportInvalid("the stored masks are not of the expected form")

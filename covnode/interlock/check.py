@@ -6,12 +6,14 @@ decoding. Never changes an object.
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from covnode.dicom.reading import MALFORMED, quietly
+from covnode.errors import TransientError
 from covnode.imaging.mask_file import StoredMasks
 from covnode.interlock.expected import REPORTS, SEGMENTS
 from covnode.interlock.figures import check_report, check_volumes
@@ -46,6 +48,8 @@ def check_delivery(
     ------
     DeliveryRefused
         ``code`` is a value of ``covnode.interlock.refusals.Rule``; the message holds no identity.
+    TransientError
+        The storage fails.
     """
     received = read_originals(originals)
     with quietly():
@@ -54,7 +58,7 @@ def check_delivery(
             raise refusal(Rule.MISSING_OBJECT, "there is no segmentation to hold the reports against")
         try:
             _check(datasets, result, masks, received)
-        except MALFORMED as error:
+        except (OSError, *MALFORMED) as error:
             raise refusal(Rule.UNREADABLE, "an object lacks an attribute or holds a malformed one") from error
 
 
@@ -87,6 +91,12 @@ def _require_segments(seg: Seg, masks: StoredMasks) -> None:
 
 def _read(kind: ObjectKind, path: Path) -> FileDataset:
     try:
-        return dcmread(path)
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise refusal(Rule.UNREADABLE, f"{kind} is gone") from error
+    except OSError as error:
+        raise TransientError(f"{kind} cannot be read at present") from error
+    try:
+        return dcmread(BytesIO(content))
     except (OSError, *MALFORMED) as error:
-        raise refusal(Rule.UNREADABLE, f"{kind} cannot be read") from error
+        raise refusal(Rule.UNREADABLE, f"{kind} is no readable DICOM file") from error

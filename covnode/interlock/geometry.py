@@ -96,7 +96,6 @@ def check_geometry(seg: Seg, lattice: Lattice, masks: StoredMasks, originals: Or
     """
     placings = {frame.index: _placing_at_source(frame, lattice, originals) for frame in seg.frames}
     expected_of = {segment.number: segment.expected for segment in seg.segments}
-    _refuse_frames(seg, placings, masks)
     differing = 0
     centres = _Centres()
     for frame in seg.frames:
@@ -107,6 +106,7 @@ def check_geometry(seg: Seg, lattice: Lattice, masks: StoredMasks, originals: Or
         stored = _labels(masks, expected)[placing.k] == expected.value
         differing += not np.array_equal(placing.to_canonical(mask), stored)
     centres.refuse_swapped_sides()
+    _refuse_frames(seg, placings, masks)
     if differing:
         raise refusal(Rule.VOXELS, f"{differing} of {len(seg.frames)} frames differ from the stored masks")
 

@@ -4,9 +4,11 @@ Comes from each final data set and the originals; ends in silence or a refusal t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.valuerep import VR
 
 from covnode.interlock.expected import SOP_CLASSES
 from covnode.interlock.originals import PATIENT, STUDY, Originals, text_of
@@ -15,6 +17,7 @@ from covnode.records.result import DEMONSTRATION, AnalysisResult, ObjectKind
 
 # PS3.5 section 9.1: components without leading zeros, at most 64 characters.
 _UID = re.compile(r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_VR_WITHOUT_UID = frozenset(VR) - {VR.UI, VR.SQ, VR.UN}
 
 
 def check_identity(kind: ObjectKind, dataset: Dataset, originals: Originals, result: AnalysisResult) -> None:
@@ -71,9 +74,18 @@ def _check_uids(kind: ObjectKind, dataset: Dataset, originals: Originals) -> Non
     ):
         raise refusal(Rule.UID, f"{kind}: file meta information and data set name different instances")
     known = originals.uids
-    for element in dataset.iterall():
-        if element.VR != "UI":
-            continue
+    for element in _uid_elements(dataset):
         values = element.value if element.VM > 1 else [element.value] * element.VM
         if any(str(uid) not in known and not _UID.fullmatch(str(uid)) for uid in values):
             raise refusal(Rule.UID, f"{kind} holds a malformed UID in {element.keyword}")
+
+
+def _uid_elements(dataset: Dataset) -> Iterator[DataElement]:
+    """Find the elements of VR UI at any depth; elements of another VR are not even decoded."""
+    for tag in dataset.keys():  # noqa: SIM118 (a Dataset iterates over its decoded elements)
+        if dataset.get_item(tag).VR not in _VR_WITHOUT_UID:
+            element = dataset[tag]
+            if element.VR == "UI":
+                yield element
+            for item in element.value or () if element.VR == "SQ" else ():
+                yield from _uid_elements(item)

@@ -4,6 +4,7 @@ Comes from the spool's files (identity inside, any transfer syntax, headers only
 interlock. Never reads a de-identified copy, never keeps an identity longer than the check.
 """
 
+import errno
 import filecmp
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from covnode.dicom.reading import quietly, read_header
-from covnode.errors import DeliveryRefused, NotDicom
+from covnode.dicom.reading import MALFORMED, quietly, read_header
+from covnode.errors import DeliveryRefused, NotDicom, TransientError
 from covnode.interlock.refusals import Rule, refusal
 
 PATIENT = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID")
@@ -82,28 +83,26 @@ def read_originals(paths: Sequence[Path]) -> Originals:
     DeliveryRefused
         ``originals`` when a file is unreadable or the files are not of one patient, study and series;
         ``ambiguous_references`` when files of different content share one SOP Instance UID.
+    TransientError
+        The storage fails.
     """
     if not paths:
         raise refusal(Rule.ORIGINALS, "the series as received is gone")
     sop_classes: dict[str, str] = {}
     planes: dict[FrameKey, Plane] = {}
     paths_of: dict[str, list[Path]] = {}
-    values: dict[str, str] | None = None
+    values: Mapping[str, str] = {}
     for path in paths:
-        with quietly():
-            header = _read(path)
-            found = {keyword: text_of(header, keyword) for keyword in (*PATIENT, *STUDY, *_SERIES)}
-            if values is None:
-                values = found
-            if found != values:
-                differing = ", ".join(sorted(keyword for keyword in found if found[keyword] != values[keyword]))
-                raise refusal(Rule.ORIGINALS, f"the files as received differ in {differing}")
-            uid = text_of(header, "SOPInstanceUID")
-            sop_classes[uid] = text_of(header, "SOPClassUID")
-            planes.update({(uid, number): plane for number, plane in _planes(header)})
-        paths_of.setdefault(uid, []).append(path)
+        instance = _read(path)
+        values = values or instance.values
+        if instance.values != values:
+            differing = ", ".join(sorted(name for name in values if instance.values[name] != values[name]))
+            raise refusal(Rule.ORIGINALS, f"the files as received differ in {differing}")
+        sop_classes[instance.uid] = instance.sop_class_uid
+        planes.update({(instance.uid, number): plane for number, plane in instance.planes})
+        paths_of.setdefault(instance.uid, []).append(path)
     _refuse_ambiguous(paths_of)
-    return Originals(values or {}, sop_classes, planes)
+    return Originals(values, sop_classes, planes)
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
@@ -138,11 +137,33 @@ def plane_of(holder: Dataset, orientation: Dataset, measures: Dataset, matrix: t
     )
 
 
-def _read(path: Path) -> Dataset:
+@dataclass(frozen=True)
+class _Instance:
+    """One file as received."""
+
+    uid: str
+    sop_class_uid: str
+    values: Mapping[str, str] = field(repr=False)
+    planes: tuple[tuple[int | None, Plane], ...]
+
+
+def _read(path: Path) -> _Instance:
     try:
-        return read_header(path, _READ).dataset
-    except (OSError, NotDicom) as error:
-        raise refusal(Rule.ORIGINALS, "a file as received cannot be read") from error
+        with quietly():
+            header = read_header(path, _READ).dataset
+            return _Instance(
+                uid=text_of(header, "SOPInstanceUID"),
+                sop_class_uid=text_of(header, "SOPClassUID"),
+                values={keyword: text_of(header, keyword) for keyword in (*PATIENT, *STUDY, *_SERIES)},
+                planes=tuple(_planes(header)),
+            )
+    except OSError as error:
+        # pydicom raises it too, without a number, on a sequence that ends early.
+        if error.errno not in (None, errno.ENOENT):
+            raise TransientError("a file as received cannot be read at present") from error
+        raise refusal(Rule.ORIGINALS, "a file as received is gone or damaged") from error
+    except (NotDicom, *MALFORMED) as error:
+        raise refusal(Rule.ORIGINALS, "a file as received is no readable DICOM file") from error
 
 
 def _planes(header: Dataset) -> Iterator[tuple[int | None, Plane]]:

@@ -144,6 +144,11 @@ def _restore_frame_numbers(dataset: Segmentation, source: SourceSeries) -> None:
     """Name the stored frames of a multi-frame source: the header given to highdicom holds only those in use."""
     if not source.frame_numbers:
         return
-    for groups in dataset.PerFrameFunctionalGroupsSequence:
-        for image in groups.DerivationImageSequence[0].SourceImageSequence:
-            image.ReferencedFrameNumber = source.frame_numbers[int(image.ReferencedFrameNumber) - 1]
+    # The frames of several segments share one item.
+    items = {
+        id(image): image
+        for groups in dataset.PerFrameFunctionalGroupsSequence
+        for image in groups.DerivationImageSequence[0].SourceImageSequence
+    }
+    for image in items.values():
+        image.ReferencedFrameNumber = source.frame_numbers[int(image.ReferencedFrameNumber) - 1]
