@@ -123,7 +123,7 @@ def _is_identifier(tag: BaseTag) -> bool:
 
 def _is_removed(tag: BaseTag) -> bool:
     rule = rules().get(int(tag))
-    return rule is None or rule.action is not Action.KEEP
+    return rule is None or rule.action not in {Action.KEEP, Action.CLEAN}
 
 
 def fold(text: str) -> str:
