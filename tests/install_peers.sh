@@ -4,9 +4,10 @@
 set -eu
 
 # program -> Debian package that brings it
-needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools"
+needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools initdb:postgresql"
 
 PATH="$PATH:/usr/sbin:/sbin"
+for servers in /usr/lib/postgresql/*/bin; do PATH="$PATH:$servers"; done
 missing=""
 for pair in $needed; do
     program=${pair%%:*} package=${pair#*:}
@@ -34,6 +35,7 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086  # a list of package names, split on purpose
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+for servers in /usr/lib/postgresql/*/bin; do PATH="$PATH:$servers"; done
 for pair in $needed; do
     program=${pair%%:*}
     command -v "$program" >/dev/null 2>&1 || { echo "still not found after the installation: $program" >&2; exit 1; }

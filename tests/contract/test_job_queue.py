@@ -106,8 +106,12 @@ def crash_in_the_middle_of_the_job(url, executor_id):
 
 def attempts_of(url, job_id):
     with make_engine(url).connect() as connection:
-        query = sa.text("SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = :id")
+        query = sa.text(f"SELECT recovery_attempts FROM {engine_table(url)} WHERE workflow_uuid = :id")
         return connection.execute(query, {"id": job_id}).scalar_one()
+
+
+def engine_table(url):
+    return "workflow_status" if url.startswith("sqlite") else "dbos.workflow_status"
 
 
 def test_a_job_whose_executor_died_runs_again_when_it_comes_back(database_url, transaction):
@@ -163,7 +167,7 @@ def test_the_engine_stores_ids_and_nothing_else(database_url, transaction):
     finally:
         runner.stop()
     with make_engine(database_url).connect() as connection:
-        row = connection.execute(sa.text("SELECT * FROM workflow_status")).mappings().one()
+        row = connection.execute(sa.text(f"SELECT * FROM {engine_table(database_url)}")).mappings().one()
     assert row["name"] == row["queue_name"] == "analysis"
     assert row["workflow_uuid"] == "analysis:ana-1:1"
     assert "pickle" not in str(row["serialization"])

@@ -1,0 +1,136 @@
+import json
+
+import pytest
+import tomlkit
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from covnode.cli.app import app
+from covnode.errors import ConfigurationError, CovnodeError
+from covnode.settings import Home, load_settings
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs a command on a home of its own and gives its stdout."""
+    monkeypatch.setenv("COVNODE_HOME", str(tmp_path / "home"))
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if isinstance(result.exception, CovnodeError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def home(run, tmp_path):
+    run("init", "--bind", "127.0.0.1", "--port", "11555")
+    return Home(tmp_path / "home")
+
+
+def all_commands(group=None, path=()):
+    group = group or get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from all_commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), all_commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_has_help_with_an_example_of_itself(path, command):
+    assert f"Example: `covnode {' '.join(path)}" in command.help
+
+
+def test_init_makes_a_private_home_that_works(run, home):
+    settings = load_settings(home)
+    assert (settings.receive.bind, settings.receive.port) == ("127.0.0.1", 11555)
+    assert home.keys.stat().st_mode & 0o777 == 0o600
+    assert all(folder.stat().st_mode & 0o777 == 0o700 for folder in home.folders)
+    assert "as this release needs" in run("db", "check")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        run("init")
+
+
+def test_every_key_of_the_file_is_explained(home):
+    lines = home.config.read_text().splitlines()
+    keys = [number for number, line in enumerate(lines) if " = " in line]
+    assert len(keys) > 10
+    assert all(lines[number - 1].startswith("#") for number in keys)
+
+
+def test_set_keeps_comments_and_get_reads_it_back(run, home):
+    comments = [line for line in home.config.read_text().splitlines() if line.startswith("#")]
+    run("config", "set", "receive.port", "104")
+    assert run("config", "get", "receive.port").strip() == "104"
+    assert [line for line in home.config.read_text().splitlines() if line.startswith("#")] == comments
+    assert json.loads(run("config", "show", "--json"))["receive"]["port"] == 104
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("receive.port", "99999", "receive.port"),
+        ("receive.prot", "104", "receive.prot"),
+        ("receive.port", "many", "receive.port"),
+        ("port", "104", "section.key"),
+    ],
+)
+def test_nothing_invalid_is_ever_written(run, home, key, value, named):
+    before = home.config.read_text()
+    with pytest.raises(ConfigurationError, match=named):
+        run("config", "set", key, value)
+    assert home.config.read_text() == before
+
+
+def test_the_environment_overrides_the_file(run, home, monkeypatch):
+    monkeypatch.setenv("COVNODE__RECEIVE__PORT", "4242")
+    assert run("config", "get", "receive.port").strip() == "4242"
+    monkeypatch.setenv("COVNODE__RECEIVE__NONSENSE", "1")
+    with pytest.raises(ConfigurationError, match=r"receive\.nonsense"):
+        run("config", "check")
+
+
+def test_peers_are_added_listed_and_removed(run, home):
+    run("peer", "add", "pacs", "PACS@192.0.2.10:104", "--deliver")
+    (peer,) = json.loads(run("peer", "list", "--json"))
+    assert peer == {
+        "name": "pacs",
+        "ae_title": "PACS",
+        "host": "192.0.2.10",
+        "port": 104,
+        "deliver": True,
+        "accept_demonstration": False,
+    }
+    with pytest.raises(ConfigurationError, match="already"):
+        run("peer", "add", "pacs", "PACS@192.0.2.10:104")
+    run("peer", "remove", "pacs")
+    assert json.loads(run("peer", "list", "--json")) == []
+    tomlkit.parse(home.config.read_text())
+
+
+@pytest.mark.parametrize("address", ["PACS", "PACS@host", "PACS@host:port", "@host:104", "PACS@:104"])
+def test_an_address_of_another_form_is_refused(run, home, address):
+    with pytest.raises(ConfigurationError, match="AE@HOST:PORT"):
+        run("peer", "add", "pacs", address)
+
+
+def test_what_does_not_exist_is_named(run, home):
+    for command in (
+        ["series", "show", "ser-x"],
+        ["jobs", "show", "ana-x"],
+        ["jobs", "retry", "del-x"],
+        ["models", "show", "x"],
+    ):
+        with pytest.raises(ConfigurationError, match=command[-1]):
+            run(*command)
+
+
+def test_a_home_that_was_not_made_says_how_to_make_it(run):
+    with pytest.raises(ConfigurationError, match="covnode init"):
+        run("config", "check")
