@@ -73,13 +73,23 @@ class Cleaner:
             return values.replaced_uids(raw, self.keys.uid)
         if tag == _CONTRAST_BOLUS_AGENT:
             return values.contrast_agent(raw)
-        if rule.action is Action.ZERO or not values.strip(raw):
-            return b"" if vr in values.STRING_VRS or rule.action is Action.ZERO else raw
+        if rule.action is Action.ZERO or (vr in values.STRING_VRS and not values.strip(raw)):
+            return b""
         if rule.action is Action.DUMMY:
             return values.dummy(vr)
         if rule.action is Action.CLEAN:
             return values.moved(vr, raw, self.offset_days) or (b"" if vr in values.STRING_VRS else None)
-        return _kept(rule, tag, vr, raw)
+        return self._kept(rule, tag, vr, raw)
+
+    def _kept(self, rule: Rule, tag: int, vr: str, raw: bytes) -> bytes | None:
+        """Let a value stay, or empty a text that may not."""
+        if vr in values.BINARY_BYTES:
+            most = 0 if vr == "OV" else most_values(tag)  # an offset table is one value of any length
+            return values.keep_numbers(vr, raw, most, "<" if self.encoding.little else ">")
+        if vr not in values.STRING_VRS:
+            return None
+        kept = values.keep(rule, vr, raw)
+        return b"" if kept is None else kept
 
     def _sequence(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes:
         """Clean every item: whatever the action on the sequence, its items fall under the profile themselves."""
@@ -111,17 +121,6 @@ class Cleaner:
             + encode(_CODING_SCHEME, "SH", scheme, self.encoding)
             + encode(_CODE_MEANING, "LO", meaning, self.encoding)
         )
-
-
-def _kept(rule: Rule, tag: int, vr: str, raw: bytes) -> bytes | None:
-    """Let a value stay, or empty a text that may not."""
-    if vr in values.BINARY_BYTES:
-        # an offset table is one value of any length
-        return values.keep_numbers(vr, raw, 0 if vr == "OV" else most_values(tag))
-    if vr not in values.STRING_VRS:
-        return None
-    kept = values.keep(rule, vr, raw)
-    return b"" if kept is None else kept
 
 
 def joined(kept: dict[int, bytes]) -> bytes:

@@ -5,6 +5,7 @@ so nothing may stay. Never guesses what a malformed value might have meant.
 """
 
 import re
+import struct
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -26,7 +27,20 @@ _TIMEZONE = re.compile(rb"[-+]\d{4}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _NO_CONTRAST = frozenset({b"NO", b"NONE", b"N", b"NON", b"WITHOUT", b"W/O", b"0", b"-", b"NO CONTRAST", b"NATIVE"})
 
-BINARY_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4, "OV": 8, "UV": 8, "SV": 8}
+# bytes, code of struct, and a bound below any four or eight ASCII letters read as one number (NaN is never below)
+_NUMBERS_OF_VR = {
+    "US": (2, "H", 1 << 16),
+    "SS": (2, "h", 1 << 16),
+    "UL": (4, "L", 1 << 29),
+    "SL": (4, "l", 1 << 29),
+    "FL": (4, "f", 1 << 19),
+    "FD": (8, "d", 1 << 19),
+    "AT": (4, "L", 1 << 32),
+    "OV": (8, "Q", 1 << 60),
+    "UV": (8, "Q", 1 << 60),
+    "SV": (8, "q", 1 << 60),
+}
+BINARY_BYTES = {vr: size for vr, (size, _, _) in _NUMBERS_OF_VR.items()}
 TEXT_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 STRING_VRS = TEXT_VRS | {"AS", "DA", "DS", "DT", "IS", "TM", "UI"}
 _DUMMIES = {"AS": b"000Y", "DA": b"19000101", "DS": b"0", "DT": b"19000101000000", "IS": b"0", "TM": b"000000"}
@@ -44,10 +58,21 @@ def dummy(vr: str) -> bytes:
     return _DUMMIES.get(vr) or bytes(BINARY_BYTES.get(vr, 2))
 
 
-def keep_numbers(vr: str, raw: bytes, most: int) -> bytes | None:
-    """Return binary numbers as sent if they are as many as the dictionary allows (``most``; 0: any number)."""
-    size = BINARY_BYTES[vr]
-    return raw if len(raw) % size == 0 and (not most or len(raw) <= most * size) else None
+def keep_numbers(vr: str, raw: bytes, most: int, order: str) -> bytes | None:
+    """Return binary numbers as sent if they can be figures of an image, not letters in disguise.
+
+    Parameters
+    ----------
+    most
+        Largest number of values; 0: no limit.
+    order
+        "<" or ">", the byte order.
+    """
+    size, code, largest = _NUMBERS_OF_VR[vr]
+    if len(raw) % size or (most and len(raw) > most * size):
+        return None
+    numbers = struct.unpack(f"{order}{len(raw) // size}{code}", raw)
+    return raw if all(abs(number) < largest for number in numbers) else None
 
 
 def keep(rule: Rule, vr: str, raw: bytes) -> bytes | None:
