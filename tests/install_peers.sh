@@ -6,12 +6,17 @@ set -eu
 # program -> Debian package that brings it
 needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools initdb:postgresql"
 
+# Looked up anew each time: Debian keeps PostgreSQL's server programs in a folder that is not there before they are.
+found() {
+    for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
+    command -v "$1" >/dev/null 2>&1
+}
+
 PATH="$PATH:/usr/sbin:/sbin"
-for servers in /usr/lib/postgresql/*/bin; do PATH="$PATH:$servers"; done
 missing=""
 for pair in $needed; do
     program=${pair%%:*} package=${pair#*:}
-    command -v "$program" >/dev/null 2>&1 && continue
+    if found "$program"; then continue; fi
     echo "not found: $program (Debian package $package)"
     case " $missing " in *" $package "*) ;; *) missing="$missing $package" ;; esac
 done
@@ -38,5 +43,5 @@ apt-get install -y -qq --no-install-recommends $missing >/dev/null
 for servers in /usr/lib/postgresql/*/bin; do PATH="$PATH:$servers"; done
 for pair in $needed; do
     program=${pair%%:*}
-    command -v "$program" >/dev/null 2>&1 || { echo "still not found after the installation: $program" >&2; exit 1; }
+    found "$program" || { echo "still not found after the installation: $program" >&2; exit 1; }
 done

@@ -85,17 +85,46 @@ def test_help_names_every_target_that_is_meant_for_people(root, project):
     assert {line.split()[0] for line in said.splitlines()} - {"help"} == targets
 
 
-def test_missing_peers_are_named_with_the_command_that_installs_them(root, tmp_path):
-    _program(tmp_path / "id", "echo 1000")
-    for program in ("storescu", "dcmcjpeg", "dcmcjpls"):
-        _program(tmp_path / program, "exit 0")
-    script = (root / "tests" / "install_peers.sh").read_text().replace("/usr/sbin:/sbin", str(tmp_path))
+@pytest.fixture
+def peers(root, tmp_path) -> Path:
+    """A machine of its own in a folder: the script that installs the peers, and every one of them but two."""
+    script = (root / "tests" / "install_peers.sh").read_text()
+    for real, place in {
+        "/usr/sbin:/sbin": "sbin",
+        "/usr/lib/postgresql": "postgresql",
+        "/usr/sbin/policy": "policy",
+    }.items():
+        assert real in script
+        script = script.replace(real, str(tmp_path / place))
     (tmp_path / "script").write_text(script)
-    done = _run(["/bin/sh", "script"], tmp_path, str(tmp_path))
+    for program in ("storescu", "dcmcjpeg", "dcmcjpls", "Orthanc"):
+        _program(tmp_path / "sbin" / program, "exit 0")
+    for program in ("chmod", "rm", "mkdir"):
+        (tmp_path / "sbin" / program).symlink_to(shutil.which(program))
+    return tmp_path
+
+
+def test_missing_peers_are_named_with_the_command_that_installs_them(peers):
+    _program(peers / "sbin" / "id", "echo 1000")
+    done = _run(["/bin/sh", "script"], peers, str(peers / "sbin"))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].split("&& ")[1] == (
-        "sudo apt-get install -y --no-install-recommends orthanc dicom3tools"
+        "sudo apt-get install -y --no-install-recommends dicom3tools postgresql"
     )
-    for program in ("Orthanc", "dciodvfy"):
-        _program(tmp_path / program, "exit 0")
-    assert _run(["/bin/sh", "script"], tmp_path, str(tmp_path)).returncode == 0
+    _program(peers / "sbin" / "dciodvfy", "exit 0")
+    _program(peers / "postgresql" / "15" / "bin" / "initdb", "exit 0")
+    assert _run(["/bin/sh", "script"], peers, str(peers / "sbin")).returncode == 0
+
+
+@pytest.mark.parametrize("delivers", [True, False])
+def test_root_installs_the_missing_peers_and_no_service_starts(delivers, peers):
+    _program(peers / "sbin" / "id", "echo 0")
+    made = "mkdir -p postgresql/15/bin; for p in sbin/dciodvfy postgresql/15/bin/initdb; do : >$p; chmod 755 $p; done"
+    _program(peers / "sbin" / "apt-get", f'echo "$@" >>log; [ -x policy-rc.d ] && {made if delivers else ":"}')
+    done = _run(["/bin/sh", "script"], peers, str(peers / "sbin"))
+    assert (peers / "log").read_text().splitlines() == [
+        "update -qq",
+        "install -y -qq --no-install-recommends dicom3tools postgresql",
+    ]
+    assert not (peers / "policy-rc.d").exists()
+    assert (done.returncode == 0) is delivers
