@@ -48,6 +48,12 @@ def compress(transfer_syntax_uid, *, signed=False, fragments=1, spoil=lambda dat
     return change
 
 
+def add_noise(dataset, index):
+    pixels = np.frombuffer(dataset.PixelData, "<u2")
+    noise = np.random.default_rng(index).integers(0, 200, pixels.shape)
+    dataset.PixelData = (pixels + noise).astype("<u2").tobytes()
+
+
 @pytest.mark.parametrize("fragments", [1, 3])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("transfer_syntax_uid", ENCODERS, ids=lambda value: value.name)
@@ -69,9 +75,14 @@ def test_a_truncated_codestream_is_refused(make_series, transfer_syntax_uid):
     "transfer_syntax_uid", [uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless], ids=lambda value: value.name
 )
 def test_a_codestream_without_its_second_half_is_refused(make_series, transfer_syntax_uid):
-    change = compress(transfer_syntax_uid, spoil=lambda data: data[: len(data) // 2] + b"\xff\xd9")
+    cut = compress(transfer_syntax_uid, spoil=lambda data: data[: len(data) // 2] + b"\xff\xd9")
+
+    def change(dataset, index):
+        add_noise(dataset, index)
+        cut(dataset, index)
+
     with pytest.raises(PixelDataUnreadable, match=r"instance \d+: .*damaged"):
-        load_volume(make_series(change=change))
+        load_volume(make_series(rows=64, columns=60, change=change))
 
 
 def test_another_size_than_the_header_says_is_refused(make_series):
@@ -128,12 +139,10 @@ def converted(series, folder, command):
 @pytest.mark.parametrize("signed", [False, True])
 def test_what_dcmtk_stores_gives_the_same_volume(make_series, tmp_path, command, signed):
     def change(dataset, index):
-        noise = np.random.default_rng(index).integers(0, 200, (64, 60))
-        pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(64, 60) + noise
-        dataset.PixelData = pixels.astype("<u2").tobytes()
+        add_noise(dataset, index)
         if signed:
             dataset.PixelRepresentation, dataset.RescaleIntercept = 1, "0"
-            dataset.PixelData = (pixels.astype("<i2") - 1024).tobytes()
+            dataset.PixelData = (np.frombuffer(dataset.PixelData, "<i2") - 1024).tobytes()
 
     series = make_series(count=3, rows=64, columns=60, change=change)
     volume = load_volume(converted(series, tmp_path, command), min_slices=3)

@@ -94,6 +94,10 @@ def test_padding_that_bits_stored_cannot_hold_spares_real_values(make_series):
     assert first_pixels(make_series, 2, stored(63536, 2096), PixelPaddingValue=63536) == [-1024, 1072]
 
 
+def test_padding_is_found_below_overlay_bits(make_series):
+    assert first_pixels(make_series, 2, stored(0xF000 | 2000, 0x1000 | 1999), PixelPaddingValue=2000) == [-1024, 975]
+
+
 def test_each_slice_is_rescaled_by_its_own_slope_and_intercept(make_series):
     def change(dataset, index):
         dataset.PixelData = stored(1000)
