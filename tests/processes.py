@@ -9,7 +9,9 @@ from typing import Any
 from pydicom import Dataset, dcmread
 
 from covnode.cli.local_node import LocalNode, StandInPacs, covnode_command
-from covnode.wiring.node import open_node
+from covnode.cli.settings_file import read_document, set_value, write_document
+from covnode.store import views
+from covnode.wiring.node import Node, open_node
 
 ROOT = Path(__file__).parent.parent
 REAL_SERIES = ROOT.parent / "shared" / "data" / "lung-pet-ct-dx"
@@ -28,10 +30,14 @@ def received(pacs: StandInPacs, count: int, timeout_s: float = 200) -> list[Data
 class NodeUnderTest(LocalNode):
     """A node with short waits, and questions to ask it."""
 
+    _node: Node | None = None
+
     def init(self, *options: str) -> None:
         super().init(*options)
+        document = read_document(self.home)
         for key, value in {"receive.idle_s": "1", "receive.aborted_idle_s": "2", "deliver.first_retry_s": "1"}.items():
-            assert covnode("config", "set", key, value, "--home", str(self.root)).returncode == 0
+            set_value(document, key, value)
+        write_document(self.home, document)
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
@@ -42,14 +48,18 @@ class NodeUnderTest(LocalNode):
         return [line["pid"] for line in self.log_lines if line.get("started") == role][-1]
 
     def series(self) -> list[dict[str, Any]]:
-        return json.loads(covnode("series", "list", "--json", "--home", str(self.root)).stdout)
+        with self.transaction() as session:
+            return views.list_series(session)
 
     def jobs(self, kind: str = "", state: str = "") -> list[dict[str, Any]]:
-        jobs = json.loads(covnode("jobs", "list", "--json", "--home", str(self.root)).stdout)
+        with self.transaction() as session:
+            jobs = views.list_jobs(session)
         return [job for job in jobs if job["kind"].startswith(kind) and state in {"", job["state"]}]
 
     def transaction(self):
-        return open_node(self.home).transaction()
+        if self._node is None:
+            self._node = open_node(self.home)
+        return self._node.transaction()
 
 
 def wait_until(condition, timeout_s: float = 200) -> None:

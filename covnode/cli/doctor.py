@@ -9,7 +9,7 @@ import typer
 from covnode.cli.console import HomeOption, JsonOption, home_of, show_rows
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deliver.scu import echo
-from covnode.errors import CovnodeError
+from covnode.errors import ConfigurationError, CovnodeError
 from covnode.queue.leases import SILENT_S
 from covnode.settings import PeerSettings
 from covnode.store import executors
@@ -76,7 +76,10 @@ def _disk(node: Node) -> str:
 
 
 def _models(node: Node) -> str:
-    return f"{len(known_models(node.home))} verified"
+    known = known_models(node.home)
+    if not known:
+        raise ConfigurationError("no model is there: the installation is not complete")
+    return f"{len(known)} verified"
 
 
 def _processes(node: Node) -> str:

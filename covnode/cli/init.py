@@ -1,5 +1,6 @@
 """``covnode init``: a home folder that works."""
 
+import os
 from typing import Annotated
 
 import tomlkit
@@ -28,6 +29,7 @@ def init(
 
     Example: `covnode init --ae-title COVNODE --port 11112 --pacs PACS@192.0.2.10:104`
     """
+    os.umask(0o077)
     place = home_of(home)
     if place.config.exists():
         raise ConfigurationError(f"{place.config} exists already: change it by 'covnode config set' or 'covnode peer'.")

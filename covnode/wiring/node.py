@@ -72,6 +72,7 @@ def open_node(home: Home) -> Node:
 
 def open_process(home: Home, role: str) -> Node:
     """Open the node for a long-running process: logs set up, database checked."""
+    os.umask(0o077)
     node = open_node(home)
     configure_logs(node.settings.node.log_level, role)
     node.require_current_database()

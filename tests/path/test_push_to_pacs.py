@@ -107,7 +107,7 @@ def test_one_sop_instance_uid_on_every_slice_is_kept_analysed_and_not_delivered(
     assert series["instances"] == 40
     assert series["state"] == AnalysisState.ANALYSED
     blocked = node.jobs("delivery", DeliveryState.BLOCKED)[0]
-    assert "ambiguous" in blocked["reason"]
+    assert "share one SOP Instance UID" in blocked["reason"]
     assert pacs.waiting == 0
 
 
