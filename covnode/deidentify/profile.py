@@ -67,10 +67,16 @@ def _table(name: str) -> list[dict[str, str]]:
 
 
 def _from_table(row: dict[str, str]) -> Rule:
-    """Take the last letter of a compound action, which conforms with every IOD (PS3.15 Table E.1-1a)."""
+    """Take the last letter of a compound action, which conforms with every IOD (PS3.15 Table E.1-1a).
+
+    Sequences that may be removed are: a CT image needs none of them, but Acquisition Context may have to be there.
+    """
+    actions = row["basic"].rstrip("*").split("/")
     if row["modified_dates"] == "C":
         return Rule(Action.CLEAN)
-    return Rule(Action(row["basic"].rstrip("*").split("/")[-1]))
+    if actions[0] == "X" and actions[-1] != "U" and row["keyword"].endswith("Sequence"):
+        return Rule(Action.ZERO) if row["keyword"] == "AcquisitionContextSequence" else Rule(Action.REMOVE)
+    return Rule(Action(actions[-1]))
 
 
 def _from_kept(row: dict[str, str]) -> Rule:

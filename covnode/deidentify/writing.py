@@ -48,7 +48,7 @@ class Copy:
     sop_instance_uid, frame_of_reference_uid
         Pseudonymous; the frame of reference stands in only where the original names none.
     patient_id
-        Pseudonymous; also the patient's name.
+        Pseudonymous; also the family name.
     """
 
     keys: PseudonymKeys
@@ -106,7 +106,7 @@ def _complete(kept: dict[int, bytes], copy: Copy, encoding: Encoding) -> None:
         kept[tag] = encode(tag, vr, value.encode("ascii"), encoding)
 
     put(0x00080018, "UI", copy.sop_instance_uid)
-    put(0x00100010, "PN", copy.patient_id)
+    put(0x00100010, "PN", f"{copy.patient_id}^")
     put(0x00100020, "LO", copy.patient_id)
     for tag, vr in _ALWAYS:
         if tag not in kept:

@@ -82,7 +82,7 @@ def test_the_copy_says_what_it_is(tmp_path):
     assert copy.LongitudinalTemporalInformationModified == "MODIFIED"
     assert [item.CodeValue for item in copy.DeidentificationMethodCodeSequence] == ["113100", "113107"]
     assert (copy.PatientBirthDate, copy.PatientSex, copy.AccessionNumber, copy.StudyID) == ("", "", "", "")
-    assert copy.PatientID == copy.PatientName == KEYS.patient_id("", "MRN-443-221")
+    assert copy.PatientID == copy.PatientName.family_name == KEYS.patient_id("", "MRN-443-221")
 
 
 @pytest.mark.parametrize("transfer_syntax", UNCOMPRESSED, ids=lambda uid: uid.name)
