@@ -17,13 +17,13 @@ from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, Action, rules
 from covnode.deidentify.values import is_registered
 from covnode.dicom.reading import MALFORMED
 
-# Whole values that name a person, a stay, an order, an institution or a device; names are split into words as well.
+# Whole values that name a person, a stay or an order; names of persons and institutions are split into words as well.
 _IDENTIFIERS = """
     PatientID OtherPatientIDs IssuerOfPatientID AccessionNumber AdmissionID StudyID PatientBirthDate
     MilitaryRank BranchOfService PatientTelephoneNumbers
     PatientTelecomInformation RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID
     PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest ServiceEpisodeID
-    ClinicalTrialSubjectID ClinicalTrialSubjectReadingID StationName DeviceSerialNumber StationAETitle
+    ClinicalTrialSubjectID ClinicalTrialSubjectReadingID
     ReferringPhysicianTelephoneNumbers PersonTelephoneNumbers PersonTelecomInformation
 """
 _NAMES = """
@@ -50,8 +50,8 @@ class Identifying:
         Whole identifying values of at least `SHORTEST_WORD` characters: match whole values, from `SHORTEST_FRAGMENT`
         on any part of a text.
     descriptions
-        Whole free texts that the profile removes: match as phrases do, but not in texts about the device, since a
-        series may be described by its kernel.
+        Whole texts that the profile removes otherwise: match as phrases do, but not in texts about the device, since
+        a series may be described by its kernel, and a station be named after its model.
     uids
         Every UID of the originals that PS3.6 does not register.
     study_dates

@@ -156,7 +156,7 @@ class LeakCheck:
     def _in_part(self, tag: int, vr: str, part: str, rule: Rule) -> str | None:
         if vr == "UI":
             return "a UID that is not ours" if self._is_foreign_uid(part) else None
-        if vr in {"DS", "IS"}:
+        if vr in {"DS", "IS"} or rule.digits:
             number = _WHOLE_NUMBER.fullmatch(part)
             return "an identifying number" if number and number[1] in self._known.phrases else None
         if vr in {"DA", "DT", "TM"}:
@@ -172,8 +172,8 @@ class LeakCheck:
         if not text or text in _constants() or text.upper().encode() in rule.terms:
             return None
         words = set(words_of(text))
-        if rule.text:
-            words -= _device_words()
+        if rule.text and words & _device_words():
+            words -= _device_words() | {word for word in words if word.isdigit() and len(word) < SHORTEST_FRAGMENT}
             if not words:
                 return None
         if words & known.words or _holds(text, known.words - _device_words()):

@@ -24,7 +24,6 @@ LEAKS = (
     ("PatientComments", "known to Dr. Who since 2011"),
     ("StudyDescription", "Zq thorax for Mrs. Doe"),
     ("AdmissionID", "ADM-7712"),
-    ("StationName", "ZQCT01"),
 )
 
 
@@ -116,6 +115,8 @@ def test_names_that_are_words_of_the_device_or_of_the_standard_pass(tmp_path, na
     "attributes",
     [
         {"SeriesDescription": "B40f"},
+        {"StationName": "CT660", "ManufacturerModelName": "Optima CT660", "Manufacturer": "GE MEDICAL SYSTEMS"},
+        {"InstitutionName": "iCT 256", "ManufacturerModelName": "iCT 256", "Manufacturer": "Philips"},
         {"InstitutionName": "Siemens Healthcare"},
         {"PatientID": "512", "AccessionNumber": "16"},
         {"StudyID": "1024"},
