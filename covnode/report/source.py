@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from covnode.dicom.reading import quietly, read_header
+from covnode.dicom.reading import read_header
 from covnode.errors import NotDicom, ReportInvalid
 from covnode.records.volume import CTVolume
 
@@ -89,13 +89,12 @@ def read_source(volume: CTVolume) -> SourceSeries:
         A file is gone or unreadable, lacks a UID, or the frames are spread over several multi-frame instances.
     """
     frames = volume.frames
-    with quietly():
-        if all(frame.frame_number is None for frame in frames):
-            return SourceSeries(_single_frames(volume), ())
-        numbers = tuple(frame.frame_number for frame in frames if frame.frame_number is not None)
-        if len(numbers) != len(frames) or len({frame.path for frame in frames}) != 1:
-            raise ReportInvalid("the slices come from several multi-frame instances: one SEG cannot refer to them")
-        return SourceSeries((_multi_frame(frames[0].path, numbers, volume),), numbers)
+    if all(frame.frame_number is None for frame in frames):
+        return SourceSeries(_single_frames(volume), ())
+    numbers = tuple(frame.frame_number for frame in frames if frame.frame_number is not None)
+    if len(numbers) != len(frames) or len({frame.path for frame in frames}) != 1:
+        raise ReportInvalid("the slices come from several multi-frame instances: one SEG cannot refer to them")
+    return SourceSeries((_multi_frame(frames[0].path, numbers, volume),), numbers)
 
 
 def _single_frames(volume: CTVolume) -> tuple[Dataset, ...]:

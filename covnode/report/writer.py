@@ -4,10 +4,12 @@ Comes from pipeline.analysis with the volume, the masks and the result record; g
 identity of. Never computes a figure, never sees an identity.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from covnode.dicom.reading import quietly
 from covnode.errors import ReportInvalid
 from covnode.records.result import AnalysisResult, ObjectKind, ResultObject
 from covnode.records.volume import CTVolume, LesionMask, LungMask
@@ -45,19 +47,24 @@ def write_objects(
     """
     if not lungs.labels.shape == lesions.labels.shape == volume.voxels_hu.shape:
         raise ReportInvalid("the masks are not on the grid of the volume")
+    with quietly():
+        return tuple(_write(dataset, kind, out) for kind, dataset in _build(volume, lungs, lesions, result))
+
+
+def _build(
+    volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
+) -> Iterator[tuple[ObjectKind, Dataset]]:
     source = read_source(volume)
     header = source.images[0]
     segments = list_segments(lungs, lesions, result)
     envelope = make_envelope(ObjectKind.SEG, result, header)
     segmentation = build_segmentation(source, segments, volume.in_plane, result, envelope)
-    written = [_write(segmentation, ObjectKind.SEG, out)]
+    yield ObjectKind.SEG, segmentation
     kinds = [ObjectKind.SR]
     if withheld_tasks(result, ObjectKind.SR):
         kinds.append(ObjectKind.SR_WITH_DEMONSTRATION)
     for kind in kinds:
-        report = build_report(source, segmentation, segments, result, make_envelope(kind, result, header))
-        written.append(_write(report, kind, out))
-    return tuple(written)
+        yield kind, build_report(source, segmentation, segments, result, make_envelope(kind, result, header))
 
 
 def _write(dataset: Dataset, kind: ObjectKind, out: Path) -> ResultObject:

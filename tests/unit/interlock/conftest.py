@@ -1,7 +1,7 @@
 """Clean objects, made once; every test that changes something changes copies."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,24 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 from ct_series import make_result, make_series
+from delivery_under_test import Delivery
 
 from covnode.imaging.mask_file import StoredMasks
-from covnode.interlock.check import check_delivery
-from covnode.records.result import AnalysisResult, ObjectKind
 from covnode.report.writer import write_objects
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """All that the interlock gets; the identity was never taken away, so that it is restored by nature."""
-
-    objects: dict[ObjectKind, Path]
-    result: AnalysisResult
-    masks: StoredMasks
-    originals: list[Path]
-
-    def check(self):
-        check_delivery(self.objects, result=self.result, masks=self.masks, originals=self.originals)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Small CT series with known, asymmetric masks in many layouts: input of the tests of report, interlock and peers."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,7 +178,7 @@ def _native_corner(in_plane, shape):
 
 
 def _uid(layout, name):
-    return f"2.25.{int.from_bytes(f'{layout}/{name}'.encode()[-15:], 'big')}"
+    return f"2.25.{int.from_bytes(hashlib.sha256(f'{layout}/{name}'.encode()).digest()[:16], 'big')}"
 
 
 def _frame_header(layout, k, slices, stored, position, changes):
@@ -239,7 +240,10 @@ def _write_enhanced(folder, headers, stored):
     measures, orientation = Dataset(), Dataset()
     measures.PixelSpacing, measures.SliceThickness = headers[0].PixelSpacing, headers[0].get("SliceThickness", "")
     orientation.ImageOrientationPatient = headers[0].ImageOrientationPatient
+    rescale = Dataset()
+    rescale.RescaleIntercept, rescale.RescaleSlope, rescale.RescaleType = 0, 1, "HU"
     shared = Dataset()
+    shared.PixelValueTransformationSequence = [rescale]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     whole.SharedFunctionalGroupsSequence = [shared]
     per_frame = []
