@@ -146,6 +146,47 @@ def test_references_are_the_originals_at_every_depth(tmp_path):
     assert final.PixelData == dcmread(source).PixelData
 
 
+def measurement_report(copies, path):
+    """A TID 1500 report that refers to every slice, as the worker makes it."""
+    images = [dcmread(file) for file in copies]
+    device = hd.sr.ObserverContext(codes.DCM.Device, hd.sr.DeviceObserverIdentifyingAttributes(uid="2.25.21"))
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid="2.25.22", identifier="größe"),
+        source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(image) for image in images],
+    )
+    report = hd.sr.MeasurementReport(
+        hd.sr.ObservationContext(observer_device_context=device), codes.LN.CTUnspecifiedBodyRegion, [group]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sr = hd.sr.Comprehensive3DSR(
+            images, report, "2.25.23", 8, "2.25.24", 1, manufacturer="covnode", is_complete=True
+        )
+    sr.save_as(path)
+    return path
+
+
+def test_a_report_refers_to_the_originals_images(tmp_path):
+    slices = [ct_slice(n, *NAMES["greek"][:2]) for n in (1, 2)]
+    series, identity = deidentify_series(received(tmp_path / "in", slices), tmp_path / "copy", KEYS)
+    restore_identity(measurement_report(series.files, tmp_path / "sr.dcm"), tmp_path / "final.dcm", identity)
+    final = dcmread(tmp_path / "final.dcm")
+    (study,) = final.CurrentRequestedProcedureEvidenceSequence
+    assert study.StudyInstanceUID == final.StudyInstanceUID == "1.2.840.99999.2"
+    assert study.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.840.99999.3"
+    expected = {"1.2.840.99999.1.1", "1.2.840.99999.1.2"}
+    assert {
+        item.ReferencedSOPInstanceUID for item in study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    } == expected
+    named = uids_of(final)
+    assert expected | {"2.25.21", "2.25.22", "2.25.24"} <= named
+    assert not named & set(identity.uid_map)
+    # the Greek character set has no "ö", which the report needs
+    assert final.SpecificCharacterSet == "ISO_IR 192"
+    assert str(final.PatientName) == NAMES["greek"][1]
+    assert "größe" in {element.value for element in final.iterall() if element.VR == "UT"}
+
+
 def test_what_only_the_copy_said_is_gone(tmp_path):
     source, final, _ = round_trip(tmp_path, [ct_slice(n) for n in range(1, 3)])
     assert dcmread(source).PatientIdentityRemoved == "YES"  # or this test would show nothing
