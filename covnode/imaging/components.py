@@ -67,18 +67,10 @@ def largest(mask: Mask) -> Mask:
     return order.mask_of(order.by_size()[:1])
 
 
-def edges_of_slices(mask: Mask) -> Mask:
-    """Keep the voxels of a mask that lie on an edge of their slice."""
-    frame = np.zeros(mask.shape[1:], dtype=bool)
-    frame[[0, -1], :] = True
-    frame[:, [0, -1]] = True
-    return mask & frame
-
-
 def reached_within_slices(seed: Mask, mask: Mask) -> Mask:
     """Find the voxels of a mask that are connected to a seed within their own slice.
 
-    Slice by slice, so that nothing blurred into the next slice opens a way: an airway to the room, a bowel to a lung.
+    Slice by slice, so that nothing blurred into the next slice opens a way from a lung to a bowel.
     """
     return np.asarray(ndimage.binary_propagation(seed & mask, structure=_IN_PLANE, mask=mask))
 

@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from covnode import __version__
 from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
-from covnode.imaging.components import Mask, components, edges_of_slices, holes, largest, reached_within_slices
+from covnode.imaging.components import Mask, components, reached_within_slices
 from covnode.imaging.morphology import Spacing, dilate, opened
 from covnode.infer.airways import find_airway
+from covnode.infer.body import find_body
 from covnode.infer.plausibility import require_lungs
 from covnode.infer.pleura import filled
 from covnode.infer.sides import by_side
@@ -30,7 +31,6 @@ IDENTITY = ModelIdentity(
 )
 
 GRID_MM = 1.6
-BODY_HU = -500
 AERATED_HU = -300
 """Where ground glass ends: denser lung is filled in by its surroundings."""
 
@@ -54,9 +54,6 @@ ORGAN_MM = 30.0
 WALL_MM = 2.0
 HILUM_MM = 18.0
 """Around the main bronchi: the hilar arteries, veins and nodes."""
-
-TABLE_MM = 5.0
-"""Radius below which dense things around the patient are table tops, blankets and tubes."""
 
 GAS_HU = -955
 """The median of bowel gas lies below, that of a lung above, emphysema included."""
@@ -89,7 +86,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     spacing_mm = coarser(volume.spacing_mm, factors)
     hu = block_mean(volume.voxels_hu, factors)
     block_ml = volume.voxel_ml * float(np.prod(factors))
-    body = _body(hu, spacing_mm)
+    body = find_body(hu, spacing_mm)
     airway = dilate(find_airway(hu, body, spacing_mm), max(WALL_MM, *spacing_mm[1:]), spacing_mm)
     aerated = _aerated(hu, body & ~airway, spacing_mm, block_ml)
     require_lungs(aerated, block_ml)
@@ -98,16 +95,8 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     return LungMask(_refined(volume.voxels_hu, labels, border_hu, factors, kept=(labels > 0) & ~aerated), IDENTITY)
 
 
-def _body(hu: NDArray[np.int16], spacing_mm: Spacing) -> Mask:
-    """Find the patient with all air inside, without the table."""
-    dense = largest(opened(hu > BODY_HU, TABLE_MM, spacing_mm))
-    return np.asarray(dense | holes(dense, axis=0))
-
-
 def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml: float) -> Mask:
     """Find the large aerated components that are no gas."""
-    air = (hu < AERATED_HU) & inside
-    inside = inside & ~reached_within_slices(edges_of_slices(air), air)
     found = components((hu < PARTING_HU) & inside)
     lungs: list[int] = []
     for label in found.by_size():
