@@ -70,10 +70,10 @@ class Identifying:
 
     def learn(self, dataset: Dataset) -> None:
         """Take over the values of a data set, at every depth, private sequences included."""
-        for tag in list(dataset.keys()):
-            raw = dataset.get_item(tag)
+        character_set = str(dataset.original_character_set)
+        for tag, raw in list(dataset.items()):  # as read, not yet converted
             if isinstance(raw, RawDataElement):
-                seen = (tag, raw.VR, raw.value, str(dataset.original_character_set))
+                seen = (tag, raw.VR, raw.value, character_set)
                 if seen in self._seen:  # most elements are the same in every instance
                     continue
                 self._seen.add(seen)

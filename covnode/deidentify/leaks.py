@@ -104,12 +104,11 @@ class LeakCheck:
 
     def _judge(self, dataset: Dataset, judged: list[bytes]) -> None:
         table = rules()
-        for tag in list(dataset.keys()):
-            raw = dataset.get_item(tag)
+        for tag, raw in list(dataset.items()):  # as read, not yet converted
             rule = table.get(int(tag))
             if int(tag) not in _ADDED and (rule is None or rule.action is Action.REMOVE):
                 raise _left(f"{_where(int(tag))} does not belong into a copy")
-            vr = str(raw.VR) if raw is not None and raw.VR else dictionary_VR(tag)
+            vr = str(raw.VR) if raw.VR else dictionary_VR(tag)
             if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and vr != "SQ":
                 self._judge_value(int(tag), vr, raw.value, judged)
             elif isinstance(raw, RawDataElement) and (int(tag), vr, raw.value or b"") in self._passed:
@@ -118,7 +117,7 @@ class LeakCheck:
                 self._judge_sequence(dataset, tag, raw, judged)
 
     def _judge_sequence(
-        self, dataset: Dataset, tag: BaseTag, raw: DataElement | RawDataElement | None, judged: list[bytes]
+        self, dataset: Dataset, tag: BaseTag, raw: DataElement | RawDataElement, judged: list[bytes]
     ) -> None:
         try:
             items = list(dataset[tag].value or ())
