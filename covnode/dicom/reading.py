@@ -54,7 +54,10 @@ _pydicom_log = logging.getLogger("pydicom")
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Read headers and their values without validation and without warnings, which may quote a patient's values."""
+    """Use pydicom without its warnings and log, which may quote a patient's values, and without validation.
+
+    Values as a modality wrote them are read and written again, whatever rule of PS3.5 section 6.2 they break.
+    """
     with _global_settings, warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         was_disabled, _pydicom_log.disabled = _pydicom_log.disabled, True

@@ -3,8 +3,10 @@ import shutil
 import warnings
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -93,6 +95,28 @@ def test_nothing_is_printed_and_global_settings_are_restored(tmp_path, capfd):
         read_header(path, ("StudyInstanceUID",)).dataset.StudyInstanceUID  # noqa: B018  outside, pydicom does warn
         assert caught
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_pydicom_would_warn_of_is_neither_warned_nor_logged(tmp_path, caplog):
+    path = write_instance(tmp_path / "a.dcm", Modality="CT")
+    # explicit VR under the name of implicit VR
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert read_header(path, ("Modality",)).dataset.Modality == "CT"
+    assert not caught
+    assert not caplog.records
+    pydicom.dcmread(path)
+    assert caplog.records
+
+
+def test_a_value_against_the_rules_passes_inside_only():
+    too_long = "x" * 17
+    with pydicom.config.strict_reading():
+        with quietly():
+            assert DataElement("AccessionNumber", "SH", too_long).value == too_long
+        with pytest.raises(ValueError, match="17"):
+            DataElement("AccessionNumber", "SH", too_long)
 
 
 def test_only_the_chosen_elements_are_kept(tmp_path):
