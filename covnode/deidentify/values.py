@@ -14,10 +14,9 @@ from pydicom._uid_dict import UID_dictionary  # pydicom.uid.UID would warn, and 
 from covnode.deidentify.profile import Rule
 
 DUMMY_TEXT = b"REMOVED"
-_NUMBER = rb" *[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)? *"
-_INTEGER = rb" *[-+]?\d+ *"
-_NUMBERS = re.compile(rb"(?:%b)?(?:\\(?:%b)?)*[ \0]*" % (_NUMBER, _NUMBER))
-_INTEGERS = re.compile(rb"(?:%b)?(?:\\(?:%b)?)*[ \0]*" % (_INTEGER, _INTEGER))
+_NUMBER = re.compile(rb"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_INTEGER = re.compile(rb"[-+]?\d+")
+_LONGEST_NUMBER = 32  # DS allows 16 characters, some modalities write doubles in full
 _DIGITS = re.compile(rb" *\d{1,16} *")
 _DEVICE_TEXT = re.compile(rb"[ -~]{0,64}")
 _DATE = re.compile(rb"(\d{4})([.-]?)(\d{2})\2(\d{2})")
@@ -84,14 +83,19 @@ def keep(rule: Rule, vr: str, raw: bytes) -> bytes | None:
         Of the standard's dictionary.
     """
     if vr == "DS":
-        return raw if _NUMBERS.fullmatch(raw) else None
+        return raw if _all_match(_NUMBER, raw) else None
     if vr == "IS":
-        return raw if _INTEGERS.fullmatch(raw) else None
+        return raw if _all_match(_INTEGER, raw) else None
     if rule.text:
         return raw if _DEVICE_TEXT.fullmatch(strip(raw)) else None
     if rule.digits:
         return raw if _DIGITS.fullmatch(strip(raw)) else None
     return _terms(rule.terms, raw)
+
+
+def _all_match(pattern: re.Pattern[bytes], raw: bytes) -> bool:
+    values = map(strip, raw.split(b"\\"))
+    return all(not value or (len(value) <= _LONGEST_NUMBER and pattern.fullmatch(value)) for value in values)
 
 
 def _terms(terms: frozenset[bytes], raw: bytes) -> bytes | None:
@@ -107,16 +111,16 @@ def _terms(terms: frozenset[bytes], raw: bytes) -> bytes | None:
 
 def moved(vr: str, raw: bytes, offset_days: int) -> bytes | None:
     """Move the dates of a temporal value, keep its times (option Modified Dates)."""
-    move: Callable[[bytes], bytes | None]
-    if vr == "DA":
-        move = lambda value: _moved_date(value, offset_days)  # noqa: E731  one line each reads best here
-    elif vr == "DT":
-        move = lambda value: _moved_date_time(value, offset_days)  # noqa: E731
-    else:
-        pattern = _TIME if vr == "TM" else _TIMEZONE
-        move = lambda value: value if pattern.fullmatch(value) else None  # noqa: E731
-    values = [move(value) if value else b"" for value in map(strip, raw.split(b"\\"))]
+    values = [_moved_value(vr, value, offset_days) if value else b"" for value in map(strip, raw.split(b"\\"))]
     return None if None in values else b"\\".join(value for value in values if value is not None)
+
+
+def _moved_value(vr: str, value: bytes, offset_days: int) -> bytes | None:
+    if vr == "DA":
+        return _moved_date(value, offset_days)
+    if vr == "DT":
+        return _moved_date_time(value, offset_days)
+    return value if (_TIME if vr == "TM" else _TIMEZONE).fullmatch(value) else None
 
 
 def _moved_date(value: bytes, offset_days: int) -> bytes | None:
