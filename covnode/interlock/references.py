@@ -26,7 +26,8 @@ def check_segmentation_references(seg: Seg, originals: Originals) -> None:
     """
     listed = _listed(ObjectKind.SEG, seg.dataset.get("ReferencedSeriesSequence") or [], originals)
     used = {(frame.source_sop_class_uid, frame.source[0]) for frame in seg.frames}
-    if not used <= listed:
+    sources = {_pair(item) for item in seg.dataset.get("SourceImageSequence") or []}
+    if not used <= listed or (sources and sources != listed):
         raise refusal(Rule.REFERENCES, "the segmentation uses images that it does not list")
     if any(frame.source not in originals.planes for frame in seg.frames):
         raise refusal(Rule.REFERENCES, "a frame of the segmentation was derived from no original frame")

@@ -12,6 +12,8 @@ from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription, SegmentsOverlapValues
 from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
 from covnode.errors import ReportInvalid
 from covnode.imaging.orientation import to_native
@@ -22,6 +24,9 @@ from covnode.report.envelope import MANUFACTURER, Envelope, settle
 from covnode.report.segments import Segment
 from covnode.report.source import SourceSeries
 from covnode.report.uids import result_uids
+
+# An arc that no derived UID has (they start with the digits of a large number), so that no source can have it.
+_PLACEHOLDER = "2.25.0."
 
 
 class _LayeredSegmentation(Segmentation):
@@ -63,7 +68,7 @@ def build_segmentation(
     Parameters
     ----------
     source
-        Headers in the order of the masks' first axis.
+        Its slices are those of the masks' first axis.
     segments
         At most 8, with masks of one shape (k, j, i) on the canonical grid.
     in_plane
@@ -82,7 +87,7 @@ def build_segmentation(
     layers = _layers(segments, in_plane)
     try:
         dataset = _LayeredSegmentation(
-            source_images=source.images,
+            source_images=_as_single_frames(source),
             pixel_array=layers,
             segmentation_type="BINARY",
             segment_descriptions=[_describe(segment) for segment in segments],
@@ -93,8 +98,8 @@ def build_segmentation(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ReportInvalid("the source and the masks make no valid segmentation object") from error
-    settle(dataset, envelope, source.images[0])
-    _restore_frame_numbers(dataset, source)
+    settle(dataset, envelope, source.header)
+    _refer_to_stored_frames(dataset, source)
     organisation_uid = result_uids(result)(envelope.kind, "dimensions")
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organisation_uid
     for index in dataset.DimensionIndexSequence:
@@ -140,15 +145,35 @@ def _algorithm(model: ModelIdentity) -> AlgorithmIdentificationSequence:
     )
 
 
-def _restore_frame_numbers(dataset: Segmentation, source: SourceSeries) -> None:
-    """Name the stored frames of a multi-frame source: the header given to highdicom holds only those in use."""
-    if not source.frame_numbers:
-        return
-    # The frames of several segments share one item.
-    items = {
-        id(image): image
-        for groups in dataset.PerFrameFunctionalGroupsSequence
-        for image in groups.DerivationImageSequence[0].SourceImageSequence
-    }
-    for image in items.values():
-        image.ReferencedFrameNumber = source.frame_numbers[int(image.ReferencedFrameNumber) - 1]
+def _as_single_frames(source: SourceSeries) -> list[Dataset]:
+    """Tell highdicom that each slice is an image of its own: it takes no mixture of instances and frames."""
+    images = []
+    for k, item in enumerate(source.slices):
+        image = Dataset()
+        image.update(item.header)
+        # Replaced as elements: setting a value would change the element that the header shares.
+        image.add_new("SOPClassUID", "UI", CTImageStorage)
+        image.add_new("SOPInstanceUID", "UI", f"{_PLACEHOLDER}{k}")
+        images.append(image)
+    return images
+
+
+def _refer_to_stored_frames(dataset: Segmentation, source: SourceSeries) -> None:
+    """Put the references to what is stored in the place of those to the single images."""
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        # The frames of several segments share one item, which is done by then.
+        if image.ReferencedSOPInstanceUID.startswith(_PLACEHOLDER):
+            item = source.slices[int(image.ReferencedSOPInstanceUID.removeprefix(_PLACEHOLDER))]
+            image.ReferencedSOPClassUID = item.header.SOPClassUID
+            image.ReferencedSOPInstanceUID = item.header.SOPInstanceUID
+            if item.frame_number is not None:
+                image.ReferencedFrameNumber = item.frame_number
+    references = []
+    for instance in source.instances:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = instance.SOPClassUID
+        reference.ReferencedSOPInstanceUID = instance.SOPInstanceUID
+        references.append(reference)
+    dataset.SourceImageSequence = references
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from covnode.dicom.reading import read_header
 from covnode.errors import NotDicom, ReportInvalid
-from covnode.records.volume import CTVolume
+from covnode.records.volume import CTVolume, SourceFrame
 
 # Type 2 or conditional attributes: results need them, sources may lack them.
 _FILLED_WHEN_ABSENT = (
@@ -44,7 +44,6 @@ _GEOMETRY = (
     "ImageOrientationPatient",
     "PixelSpacing",
     "SliceThickness",
-    "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -54,20 +53,36 @@ _SEXES = ("M", "F", "O", "")
 
 
 @dataclass(frozen=True)
-class SourceSeries:
-    """What the results refer to.
+class SourceSlice:
+    """One slice of the volume.
 
     Attributes
     ----------
-    images
-        One header a slice in the order of the volume; or a single multi-frame header whose frames are the volume's
-        slices in order.
-    frame_numbers
-        For a multi-frame source the stored 1-based frame of each slice, else empty.
+    header
+        Identity, references and geometry of the slice's instance, as of a single-frame image.
+    frame_number
+        The 1-based stored frame in a multi-frame instance, else None.
     """
 
-    images: tuple[Dataset, ...]
-    frame_numbers: tuple[int, ...]
+    header: Dataset
+    frame_number: int | None
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """What the results refer to: one slice for each slice of the volume, in its order."""
+
+    slices: tuple[SourceSlice, ...]
+
+    @property
+    def header(self) -> Dataset:
+        """Header of the first slice, for what all have in common."""
+        return self.slices[0].header
+
+    @property
+    def instances(self) -> tuple[Dataset, ...]:
+        """Headers of the instances, each listed once."""
+        return tuple({item.header.SOPInstanceUID: item.header for item in self.slices}.values())
 
 
 def read_source(volume: CTVolume) -> SourceSeries:
@@ -86,57 +101,42 @@ def read_source(volume: CTVolume) -> SourceSeries:
     Raises
     ------
     ReportInvalid
-        A file is gone or unreadable, lacks a UID, or the frames are spread over several multi-frame instances.
+        A file is gone or unreadable, or lacks a UID or its geometry.
     """
-    frames = volume.frames
-    if all(frame.frame_number is None for frame in frames):
-        return SourceSeries(_single_frames(volume), ())
-    numbers = tuple(frame.frame_number for frame in frames if frame.frame_number is not None)
-    if len(numbers) != len(frames) or len({frame.path for frame in frames}) != 1:
-        raise ReportInvalid("the slices come from several multi-frame instances: one SEG cannot refer to them")
-    return SourceSeries((_multi_frame(frames[0].path, numbers, volume),), numbers)
-
-
-def _single_frames(volume: CTVolume) -> tuple[Dataset, ...]:
-    headers = tuple(_single_frame(frame.path, volume) for frame in volume.frames)
+    stored = {path: _read(path) for path in {frame.path: None for frame in volume.frames}}
+    slices = tuple(_slice(stored[frame.path], frame, volume) for frame in volume.frames)
     # The loader accepts differences of rounding between slices; a SEG has one orientation and one spacing.
-    for header in headers:
-        header.ImageOrientationPatient = headers[0].ImageOrientationPatient
-        header.PixelSpacing = headers[0].PixelSpacing
-        header.SliceThickness = headers[0].SliceThickness
-    return headers
+    for item in slices:
+        for keyword in ("ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+            setattr(item.header, keyword, slices[0].header[keyword].value)
+    return SourceSeries(slices)
 
 
-def _single_frame(path: Path, volume: CTVolume) -> Dataset:
-    stored = _read(path)
+def _slice(stored: Dataset, frame: SourceFrame, volume: CTVolume) -> SourceSlice:
     header = _common(stored)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        setattr(header, keyword, _value(stored, keyword))
-    header.SliceThickness = stored.get("SliceThickness") or _slice_spacing_mm(volume)
-    return header
+    place, orientation, measures = _geometry(stored, frame.frame_number)
+    header.ImagePositionPatient = _value(place, "ImagePositionPatient")
+    header.ImageOrientationPatient = _value(orientation, "ImageOrientationPatient")
+    header.PixelSpacing = _value(measures, "PixelSpacing")
+    header.SliceThickness = measures.get("SliceThickness") or float(np.round(volume.spacing_mm[0], 6))
+    return SourceSlice(header, frame.frame_number)
 
 
-def _multi_frame(path: Path, frame_numbers: tuple[int, ...], volume: CTVolume) -> Dataset:
-    """Reduce an enhanced header to the frames in use, with the orientation and the spacing shared (PS3.3 C.7.6.16)."""
-    stored = _read(path)
+def _geometry(stored: Dataset, frame_number: int | None) -> tuple[Dataset, Dataset, Dataset]:
+    """Find the holders of position, orientation and spacing (PS3.3 C.7.6.2, C.7.6.16.2)."""
+    if frame_number is None:
+        return stored, stored, stored
     shared = stored.SharedFunctionalGroupsSequence[0]
-    per_frame = [stored.PerFrameFunctionalGroupsSequence[number - 1] for number in frame_numbers]
-    header = _common(stored)
-    header.NumberOfFrames = len(frame_numbers)
-    measures = _group(shared, per_frame[0], "PixelMeasuresSequence")
-    if not measures.get("SliceThickness"):
-        measures.SliceThickness = _slice_spacing_mm(volume)
-    groups = Dataset()
-    groups.PixelMeasuresSequence = [measures]
-    groups.PlaneOrientationSequence = [_group(shared, per_frame[0], "PlaneOrientationSequence")]
-    header.SharedFunctionalGroupsSequence = [groups]
-    items = []
-    for groups_of_frame in per_frame:
-        item = Dataset()
-        item.PlanePositionSequence = [_group(shared, groups_of_frame, "PlanePositionSequence")]
-        items.append(item)
-    header.PerFrameFunctionalGroupsSequence = items
-    return header
+    own = stored.PerFrameFunctionalGroupsSequence[frame_number - 1]
+
+    def group(keyword: str) -> Dataset:
+        items = own.get(keyword) or shared.get(keyword)
+        if not items:
+            raise ReportInvalid(f"the multi-frame source has no {keyword}")
+        first: Dataset = items[0]
+        return first
+
+    return group("PlanePositionSequence"), group("PlaneOrientationSequence"), group("PixelMeasuresSequence")
 
 
 def _read(path: Path) -> Dataset:
@@ -160,20 +160,7 @@ def _common(stored: Dataset) -> Dataset:
     return header
 
 
-def _group(shared: Dataset, of_frame: Dataset, keyword: str) -> Dataset:
-    holder = of_frame if keyword in of_frame else shared
-    items = holder.get(keyword)
-    if not items:
-        raise ReportInvalid(f"the multi-frame source has no {keyword}")
-    group: Dataset = items[0]
-    return group
-
-
 def _value(stored: Dataset, keyword: str) -> object:
     if not stored.get(keyword):
         raise ReportInvalid(f"a source header has no {keyword}")
     return stored[keyword].value
-
-
-def _slice_spacing_mm(volume: CTVolume) -> float:
-    return float(np.round(volume.spacing_mm[0], 6))

@@ -53,7 +53,7 @@ def build_report(
         content = _report_content(source, segmentation, segments, result, envelope)
         missing = list_missing(result, envelope.kind)
         dataset = sr.Comprehensive3DSR(
-            evidence=[*source.images, segmentation],
+            evidence=[*source.instances, segmentation],
             content=content,
             is_complete=not missing,
             is_final=False,
@@ -64,7 +64,7 @@ def build_report(
         raise ReportInvalid("the result makes no valid structured report") from error
     if missing:
         dataset.CompletionFlagDescription = "not computed, or the model abstains"
-    settle(dataset, envelope, source.images[0])
+    settle(dataset, envelope, source.header)
     return dataset
 
 
@@ -111,13 +111,12 @@ def _image_library(source: SourceSeries) -> sr.ContainerContentItem:
             ),
             sr.UIDRefContentItem(
                 name=codes.FRAME_OF_REFERENCE_UID,
-                value=source.images[0].FrameOfReferenceUID,
+                value=source.header.FrameOfReferenceUID,
                 relationship_type=Relationship.HAS_ACQ_CONTEXT,
             ),
         ]
     )
-    # A source may repeat one SOP Instance UID: each is listed once.
-    for image in {image.SOPInstanceUID: image for image in source.images}.values():
+    for image in source.instances:
         item = sr.ImageContentItem(
             name=codes.SOURCE_IMAGE,
             referenced_sop_class_uid=image.SOPClassUID,
@@ -140,7 +139,7 @@ def _segment_group(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=segment.number,
-            source_series=sr.SourceSeriesForSegmentation(source.images[0].SeriesInstanceUID),
+            source_series=sr.SourceSeriesForSegmentation(source.header.SeriesInstanceUID),
         ),
         finding_category=kind.category,
         finding_type=codes.LUNG if kind.is_lung else kind.modifier,

@@ -55,7 +55,7 @@ def _build(
     volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
 ) -> Iterator[tuple[ObjectKind, Dataset]]:
     source = read_source(volume)
-    header = source.images[0]
+    header = source.header
     segments = list_segments(lungs, lesions, result)
     envelope = make_envelope(ObjectKind.SEG, result, header)
     segmentation = build_segmentation(source, segments, volume.in_plane, result, envelope)

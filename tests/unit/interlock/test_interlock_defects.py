@@ -347,6 +347,10 @@ def unknown_listed(seg):
     seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence.append(item)
 
 
+def unlisted_source_of_the_whole(seg):
+    seg.SourceImageSequence[0].ReferencedSOPInstanceUID = "2.25.123"
+
+
 def other_series(seg):
     seg.ReferencedSeriesSequence[0].SeriesInstanceUID = "2.25.321"
 
@@ -357,7 +361,16 @@ def no_series(seg):
 
 @pytest.mark.parametrize(
     "mutate",
-    [no_source, unknown_source, source_of_other_class, unlisted_source, unknown_listed, other_series, no_series],
+    [
+        no_source,
+        unknown_source,
+        source_of_other_class,
+        unlisted_source,
+        unknown_listed,
+        unlisted_source_of_the_whole,
+        other_series,
+        no_series,
+    ],
 )
 def test_wrong_references_of_the_segmentation(deliver, tmp_path, mutate):
     assert refused(changed(deliver(), tmp_path, seg=mutate)) == Rule.REFERENCES

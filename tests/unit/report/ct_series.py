@@ -1,5 +1,6 @@
 """Small CT series with known, asymmetric masks in many layouts: input of the tests of report, interlock and peers."""
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,7 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
 from covnode.imaging.orientation import in_plane_of, to_native
 from covnode.records.result import Acquisition, AnalysisResult, ModelIdentity, PerSide, SeverityCategory
@@ -37,6 +43,7 @@ LAYOUTS = {
     "oblique": _rotated(9, -6, 4),
     "enhanced": np.array([[1, 0, 0], [0, 1, 0]], float),
     "enhanced_oblique": _rotated(-5, 8, 3),
+    "enhanced_split": np.array([[1, 0, 0], [0, 1, 0]], float),
 }
 
 
@@ -84,18 +91,10 @@ def make_series(folder, layout="axial", *, slices=SLICES, rows=ROWS, columns=COL
     positions = [(affine @ [*corner, k, 1])[:3] for k in range(slices)]
     normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     headers = [_frame_header(layout, k, slices, stored[k], positions[k], changes) for k in range(slices)]
-    if layout.startswith("enhanced"):
-        paths, sop_class, numbers = (
-            _write_enhanced(folder, headers, stored),
-            EnhancedCTImageStorage,
-            range(1, slices + 1),
-        )
-    else:
-        paths, sop_class, numbers = _write_single(folder, headers), CTImageStorage, [None] * slices
-    of_slice = paths * slices if len(paths) == 1 else paths
+    write = _write_enhanced if layout.startswith("enhanced") else _write_single
     frames = tuple(
-        SourceFrame(path, sop_class, header.SOPInstanceUID, number, float(position @ normal))
-        for path, header, number, position in zip(of_slice, headers, numbers, positions, strict=True)
+        SourceFrame(path, header.SOPClassUID, header.SOPInstanceUID, number, float(position @ normal))
+        for (path, number), header, position in zip(write(folder, headers, layout), headers, positions, strict=True)
     )
     volume = CTVolume(
         voxels_hu=voxels,
@@ -105,7 +104,12 @@ def make_series(folder, layout="axial", *, slices=SLICES, rows=ROWS, columns=COL
         in_plane=in_plane,
         acquisition=Acquisition(convolution_kernel="B40f", slice_thickness_mm=SLICE_SPACING_MM),
     )
-    return Made(tuple(paths), volume, LungMask(lungs, LUNG_MODEL), LesionMask(lesions, LESION_MODEL))
+    return Made(
+        tuple(sorted({frame.path for frame in frames})),
+        volume,
+        LungMask(lungs, LUNG_MODEL),
+        LesionMask(lesions, LESION_MODEL),
+    )
 
 
 def make_masks(shape):
@@ -223,43 +227,50 @@ def _frame_header(layout, k, slices, stored, position, changes):
     return header
 
 
-def _write_single(folder, headers):
-    paths = []
-    for k, header in enumerate(headers):
-        paths.append(folder / f"slice{k:03d}.dcm")
-        write_part10(header, paths[-1])
-    return paths
+def _write_single(folder, headers, _):
+    places = [(folder / f"slice{k:03d}.dcm", None) for k in range(len(headers))]
+    for header, (path, _) in zip(headers, places, strict=True):
+        write_part10(header, path)
+    return places
 
 
-def _write_enhanced(folder, headers, stored):
+def _write_enhanced(folder, headers, layout):
+    """One multi-frame instance; or two, each from superior to inferior, and of the class of converted images."""
+    if layout != "enhanced_split":
+        path = _write_multi_frame(folder / "enhanced.dcm", headers, EnhancedCTImageStorage)
+        return [(path, number) for number in range(1, len(headers) + 1)]
+    cut, places = len(headers) // 3, []
+    for name, part in (("lower", headers[:cut]), ("upper", headers[cut:])):
+        path = _write_multi_frame(folder / f"{name}.dcm", part[::-1], LegacyConvertedEnhancedCTImageStorage)
+        places += [(path, len(part) - k) for k in range(len(part))]
+    return places
+
+
+def _write_multi_frame(path, headers, sop_class):
     whole = Dataset()
-    whole.update(headers[0])
-    whole.SOPClassUID = EnhancedCTImageStorage
-    whole.SOPInstanceUID = _uid("enhanced", "whole")
+    whole.update(copy.deepcopy(headers[0]))
+    whole.SOPClassUID = sop_class
+    whole.SOPInstanceUID = _uid("enhanced", path.name)
     whole.NumberOfFrames = len(headers)
-    measures, orientation = Dataset(), Dataset()
+    measures, orientation, rescale, shared = Dataset(), Dataset(), Dataset(), Dataset()
     measures.PixelSpacing, measures.SliceThickness = headers[0].PixelSpacing, headers[0].get("SliceThickness", "")
     orientation.ImageOrientationPatient = headers[0].ImageOrientationPatient
-    rescale = Dataset()
     rescale.RescaleIntercept, rescale.RescaleSlope, rescale.RescaleType = 0, 1, "HU"
-    shared = Dataset()
     shared.PixelValueTransformationSequence = [rescale]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     whole.SharedFunctionalGroupsSequence = [shared]
-    per_frame = []
+    whole.PerFrameFunctionalGroupsSequence = []
     for header in headers:
         position, groups = Dataset(), Dataset()
         position.ImagePositionPatient = header.ImagePositionPatient
         groups.PlanePositionSequence = [position]
-        per_frame.append(groups)
-    whole.PerFrameFunctionalGroupsSequence = per_frame
+        whole.PerFrameFunctionalGroupsSequence.append(groups)
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         if keyword in whole:
             delattr(whole, keyword)
-    whole.PixelData = stored.astype("<i2").tobytes()
-    path = folder / "enhanced.dcm"
+    whole.PixelData = b"".join(header.PixelData for header in headers)
     write_part10(whole, path)
-    return [path]
+    return path
 
 
 def write_part10(dataset, path):

@@ -46,14 +46,14 @@ def test_the_masks_are_where_they_were_in_the_patient(write, layout):
     assert seg.SegmentsOverlap == "YES"
 
 
-@pytest.mark.parametrize("layout", ["axial", "enhanced"])
+@pytest.mark.parametrize("layout", ["axial", "enhanced", "enhanced_split"])
 def test_each_frame_names_the_stored_frame_at_its_position(write, layout):
     made, _, objects = write(layout)
     seg = dcmread(objects[ObjectKind.SEG].path)
     positions = {}
     for path in made.paths:
         source = dcmread(path)
-        if layout == "enhanced":
+        if "PerFrameFunctionalGroupsSequence" in source:
             for number, groups in enumerate(source.PerFrameFunctionalGroupsSequence, 1):
                 positions[source.SOPInstanceUID, number] = groups.PlanePositionSequence[0].ImagePositionPatient
         else:
