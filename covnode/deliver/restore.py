@@ -138,7 +138,10 @@ def _original_character_set(identity: Identity) -> list[str]:
     json = identity.attributes.get(_SPECIFIC_CHARACTER_SET)
     if json is None:
         return []
-    return _values(element_from_json(int(_SPECIFIC_CHARACTER_SET, 16), json).value)
+    value = element_from_json(int(_SPECIFIC_CHARACTER_SET, 16), json).value
+    # An empty first value stands for the default repertoire, before the one that extends it (PS3.3 C.12.1.1.2).
+    names = [str(name or "") for name in (value if isinstance(value, (MultiValue, list, tuple)) else [value])]
+    return names if any(names) else []
 
 
 def _write(result: FileDataset, target: Path) -> None:

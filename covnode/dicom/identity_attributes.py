@@ -4,14 +4,15 @@ Read by deidentify (what to keep in the vault) and by deliver (what to give back
 """
 
 # PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2 and C.7.2.3, without Study Instance UID; and the attributes of C.12.1 that
-# say whether a study is de-identified.
+# say whether a study is de-identified. References to other objects are left out: they name no patient, and scanners
+# leave them incomplete.
 _KEYWORDS = """
     PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence PatientBirthDate
     PatientBirthTime PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar
     PatientAlternativeCalendar PatientSex QualityControlSubject OtherPatientIDs OtherPatientIDsSequence
     OtherPatientNames PatientBirthName PatientMotherBirthName EthnicGroup EthnicGroupCodeSequence PatientComments
-    ReferencedPatientSequence SourcePatientGroupIdentificationSequence GroupOfPatientsIdentificationSequence
-    ReferencedPatientPhotoSequence PatientSpeciesDescription PatientSpeciesCodeSequence PatientBreedDescription
+    SourcePatientGroupIdentificationSequence GroupOfPatientsIdentificationSequence
+    PatientSpeciesDescription PatientSpeciesCodeSequence PatientBreedDescription
     PatientBreedCodeSequence BreedRegistrationSequence ResponsiblePerson ResponsiblePersonRole
     ResponsibleOrganization StrainDescription StrainNomenclature StrainStockSequence StrainAdditionalInformation
     StrainCodeSequence GeneticModificationsSequence
@@ -19,7 +20,7 @@ _KEYWORDS = """
     ReferringPhysicianName ReferringPhysicianIdentificationSequence ConsultingPhysicianName
     ConsultingPhysicianIdentificationSequence ProcedureCodeSequence PhysiciansOfRecord
     PhysiciansOfRecordIdentificationSequence NameOfPhysiciansReadingStudy
-    PhysiciansReadingStudyIdentificationSequence ReferencedStudySequence RequestingService
+    PhysiciansReadingStudyIdentificationSequence RequestingService
     RequestingServiceCodeSequence ReasonForPerformedProcedureCodeSequence
     AdmittingDiagnosesDescription AdmittingDiagnosesCodeSequence PatientAge PatientSize PatientSizeCodeSequence
     PatientBodyMassIndex MeasuredAPDimension MeasuredLateralDimension PatientWeight MedicalAlerts Allergies

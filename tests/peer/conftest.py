@@ -1,6 +1,7 @@
 """Real peers: Orthanc as the PACS, DCMTK as the modality."""
 
 import json
+import os
 import subprocess
 import tarfile
 import urllib.request
@@ -39,7 +40,9 @@ class Orthanc:
         config = self.folder / "orthanc.json"
         config.write_text(json.dumps(settings))
         log = (self.folder / "orthanc.log").open("wb")
-        self.process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log, env={"TCP_NODELAY": "1"})
+        self.process = subprocess.Popen(
+            ["Orthanc", str(config)], stdout=log, stderr=log, env={**os.environ, "TCP_NODELAY": "1"}
+        )
         wait_until(self._answers, 60)
 
     def _answers(self) -> bool:

@@ -4,14 +4,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from imagecodecs import jpeg2k_encode
 from pydicom import dcmread
-from pydicom.uid import JPEG2000Lossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, generate_uid
 
 # Transfer syntax -> (what compresses a file, storescu's option that proposes it).
 SYNTAXES = {
     "jpeg lossless": (["dcmcjpeg", "+e1"], "-xs"),
     "jpeg-ls": (["dcmcjpls"], "-xt"),
-    "jpeg 2000": (None, "-xv"),  # DCMTK has no encoder for it; pydicom and OpenJPEG have
+    "jpeg 2000": (None, "-xv"),  # DCMTK has no encoder for it; imagecodecs has
 }
 
 
@@ -27,15 +29,16 @@ def compress(folder: Path, out: Path, syntax: str) -> Path:
     """Write a compressed copy of a series, as a series of its own."""
     out.mkdir()
     command = SYNTAXES[syntax][0]
-    for number, path in enumerate(sorted(folder.glob("*.dcm")), start=1):
+    for path in sorted(folder.glob("*.dcm")):
         ds = dcmread(path)
-        ds.SeriesInstanceUID += f".{list(SYNTAXES).index(syntax) + 1}"
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID}.{number}"[-64:].lstrip(
-            "."
-        )
+        ds.SeriesInstanceUID = generate_uid(entropy_srcs=[ds.SeriesInstanceUID, syntax])
+        ds.SOPInstanceUID = generate_uid(entropy_srcs=[ds.SOPInstanceUID, syntax])
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         target = out / path.name
         if command is None:
-            ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+            ds.PixelData = encapsulate([jpeg2k_encode(ds.pixel_array, codecformat="j2k", reversible=True, level=0)])
+            ds["PixelData"].VR = "OB"
+            ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
             ds.save_as(target)
         else:
             ds.save_as(target)

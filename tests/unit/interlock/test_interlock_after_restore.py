@@ -24,7 +24,7 @@ def test_every_layout_passes(tmp_path, layout):
     "options",
     [
         {
-            "SpecificCharacterSet": ["ISO 2022 IR 6", "ISO 2022 IR 87"],
+            "SpecificCharacterSet": ["", "ISO 2022 IR 87"],
             "PatientName": "Yamada^Tarou=山田^太郎",
         },
         {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Иванов^Пётр", "PatientID": "Ж-1"},
