@@ -61,6 +61,14 @@ def at_least(mask: Mask, voxels: float) -> Mask:
     return np.asarray(kept[found.labels])
 
 
+def small_in_slices(mask: Mask, voxels: float) -> Mask:
+    """Keep the parts of a mask, each connected within its slice, that have at most so many voxels."""
+    labels, count = ndimage.label(mask, structure=np.concatenate([0 * _IN_PLANE, _IN_PLANE, 0 * _IN_PLANE]))
+    kept = np.bincount(labels.ravel(), minlength=count + 1) <= voxels
+    kept[0] = False
+    return np.asarray(kept[labels])
+
+
 def largest(mask: Mask) -> Mask:
     """Keep the largest component of a mask; an empty mask stays empty."""
     order = components(mask)

@@ -12,14 +12,14 @@ from scipy import ndimage
 from covnode import __version__
 from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
 from covnode.imaging.components import Mask, components, reached_within_slices
-from covnode.imaging.morphology import Spacing, dilate, opened
+from covnode.imaging.morphology import Spacing, dilate
 from covnode.infer.airways import find_airway
 from covnode.infer.body import find_body
 from covnode.infer.plausibility import require_lungs
-from covnode.infer.pleura import filled
+from covnode.infer.pleura import completed
 from covnode.infer.sides import by_side
 from covnode.records.result import ModelIdentity
-from covnode.records.volume import CTVolume, Lung, LungMask
+from covnode.records.volume import CTVolume, LungMask
 
 IDENTITY = ModelIdentity(
     name="covnode-density-lungs",
@@ -41,20 +41,7 @@ INFLATED_BORDER_HU = -400
 TISSUE_HU = 40
 """The border of a half-filled voxel lies halfway between the lung next to it, -850 when inflated, and soft tissue."""
 
-SOFT_TISSUE_HU = (-600, 180)
-"""What may be filled: neither bone nor air, for it is not the lung's wall nor a gas-filled bowel."""
-
-FAT_HU = (-160, -30)
-FAT_MM = 3.0
-"""Radius of a ball that pericardial fat holds, and the blurred border of a consolidation does not."""
-
-ORGAN_MM = 30.0
-"""Radius of a ball that heart, liver and spleen hold and most consolidations do not."""
-
 WALL_MM = 2.0
-HILUM_MM = 18.0
-"""Around the main bronchi: the hilar arteries, veins and nodes."""
-
 GAS_HU = -955
 """The median of bowel gas lies below, that of a lung above, emphysema included."""
 
@@ -90,7 +77,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     airway = dilate(find_airway(hu, body, spacing_mm), max(WALL_MM, *spacing_mm[1:]), spacing_mm)
     aerated = _aerated(hu, body & ~airway, spacing_mm, block_ml)
     require_lungs(aerated, block_ml)
-    labels = _completed(hu, aerated, airway, body, spacing_mm)
+    labels = _labelled(hu, aerated, airway, body, spacing_mm)
     border_hu = _border_hu(hu, labels, spacing_mm)
     return LungMask(_refined(volume.voxels_hu, labels, border_hu, factors, kept=(labels > 0) & ~aerated), IDENTITY)
 
@@ -109,23 +96,13 @@ def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml:
     return reached_within_slices(kept, (hu < AERATED_HU) & inside & ~others)
 
 
-def _completed(
-    hu: NDArray[np.int16], aerated: Mask, airway: Mask, body: Mask, spacing_mm: Spacing
-) -> NDArray[np.uint8]:
-    hilum = dilate(airway, HILUM_MM, spacing_mm)
+def _labelled(hu: NDArray[np.int16], aerated: Mask, airway: Mask, body: Mask, spacing_mm: Spacing) -> NDArray[np.uint8]:
+    """Part aerated lung into right and left, and complete each by its dense tissue."""
     slices = aerated.any(axis=(1, 2))
     midline_i = float(np.flatnonzero(body[slices].any(axis=(0, 1))).mean())
     sides = by_side(aerated, hu, midline_i, spacing_mm)
-    where = np.argwhere(sides)
-    centre_ji = float(where[:, 1].mean()), midline_i
-    labels = sides.copy()
-    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1]) & ~opened(body & ~aerated, ORGAN_MM, spacing_mm)
-    soft &= ~opened((hu > FAT_HU[0]) & (hu < FAT_HU[1]), FAT_MM, spacing_mm)
-    for side in Lung:
-        if (sides == side).any():
-            whole = filled(sides == side, soft, hilum, centre_ji, spacing_mm)
-            labels[whole & (sides == 0) & ~airway & (labels == 0)] = side
-    return labels
+    centre_j = float(np.argwhere(sides)[:, 1].mean())
+    return completed(sides, hu, airway, (centre_j, midline_i), spacing_mm)
 
 
 def _border_hu(hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Spacing) -> NDArray[np.int16]:

@@ -1,18 +1,21 @@
 """What belongs to a lung although it holds no air: consolidation, tumours, vessels. lungs asks for it.
 
-Works on the coarse grid, one lung a call. Fills what is enclosed; gaps too narrow for a ball (hilar vessels, fissures);
-dense tissue between stretches of the same lung; and pits of the costal surface, where the lung around a dense region
-reaches the chest wall and the region itself keeps it away. The diaphragm and what lies on it have no lung below, the
-mediastinum has none on its other side. What rules cannot tell: an effusion between two stretches of aerated lung is
-filled, a consolidation that lies on the diaphragm with no air below is left out.
+Works on the coarse grid. Fills what is enclosed; gaps too narrow for a ball (hilar vessels, fissures); dense tissue
+between stretches of the same lung; and pits of the costal surface, where the lung around a dense region reaches the
+chest wall and the region itself keeps it away. The diaphragm and what lies on it have no lung below, the mediastinum
+has none on its other side, and organs are thicker than most consolidations. What rules cannot tell: an effusion
+between two stretches of aerated lung is filled; a consolidation that lies on the diaphragm with no air below, or that
+is as thick as an organ, is left out.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from covnode.imaging.components import Mask, holes
-from covnode.imaging.morphology import Spacing, closed, opened
+from covnode.imaging.components import Mask, holes, small_in_slices
+from covnode.imaging.morphology import Spacing, closed, dilate, opened
+from covnode.infer.cage import CostalSurface, Rays, cage, costal_surface
+from covnode.records.volume import Lung
 
 GAP_MM = 7.0
 """Radius of the ball that closes gaps: segmental vessels and bronchi with their walls are below 14 mm."""
@@ -23,43 +26,87 @@ BETWEEN_MM = 80.0
 SMOOTH_MM = 3.0
 """Radius below which what was found line by line is a streak, not tissue."""
 
-PIT_MM = 110.0
-"""A dense region narrower than this along the chest wall, upwards or around, is a pit."""
-
-DEEPEST_PIT_MM = 90.0
-NEIGHBOUR_MM = 25.0
+HILUM_MM = 18.0
+"""Around the main bronchi: the hilar arteries, veins and nodes, where small dense things are vessels."""
 
 HILAR_VESSEL_MM = 11.0
 """Radius of a hilar artery; a mass or a consolidation at the hilum holds a larger ball."""
 
-_RAYS = 360
+DEEPEST_PIT_MM = 90.0
+
+BRONCHUS_MM2 = 120.0
+"""A lobar bronchus with its wall, cut across: enclosed by lung in a slice, it belongs to it."""
+
+SOFT_TISSUE_HU = (-600, 180)
+"""What may be filled: neither bone nor air, for it is not the lung's wall nor a gas-filled bowel."""
+
+FAT_HU = (-160, -30)
+FAT_MM = 3.0
+"""Radius of a ball that pericardial fat holds, and the blurred border of a consolidation does not."""
+
+ORGAN_MM = 30.0
+"""Radius of a ball that heart, liver and spleen hold and most consolidations do not."""
 
 
-def filled(lung: Mask, soft: Mask, hilum: Mask, centre_ji: tuple[float, float], spacing_mm: Spacing) -> Mask:
-    """Add to the aerated lung of one side the dense tissue that belongs to it.
+def completed(
+    sides: NDArray[np.uint8], hu: NDArray[np.int16], airway: Mask, centre_ji: tuple[float, float], spacing_mm: Spacing
+) -> NDArray[np.uint8]:
+    """Add to the aerated lungs the dense tissue that belongs to them.
 
     Parameters
     ----------
-    lung
-        bool, shape (k, j, i): aerated voxels of one lung.
-    soft
-        bool, same shape: what may be filled.
-    hilum
-        bool, same shape: surroundings of the main bronchi, where small dense things are vessels.
+    sides
+        uint8, shape (k, j, i): aerated lung, 0 or a `Lung` label.
+    hu
+        int16, same shape, Hounsfield units.
+    airway
+        bool, same shape: trachea and main bronchi with their walls.
     centre_ji
         (j, i) between both lungs, from where the costal surface is seen.
     spacing_mm
         (k, j, i) of the grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, same shape: the labels of ``sides``, and more.
     """
-    pits = costal_pits(lung, centre_ji, spacing_mm) & soft
+    rays = Rays.around(sides.shape, centre_ji, spacing_mm)
+    surfaces = {side: costal_surface(sides == side, rays, spacing_mm) for side in Lung}
+    organs = opened(cage(list(surfaces.values()), rays) & (sides == 0), ORGAN_MM, spacing_mm)
+    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1]) & ~organs
+    soft &= ~opened((hu > FAT_HU[0]) & (hu < FAT_HU[1]), FAT_MM, spacing_mm)
+    hilum = dilate(airway, HILUM_MM, spacing_mm)
+    labels = sides.copy()
+    for side, surface in surfaces.items():
+        if surface.outermost.any():
+            lung = sides == side
+            tissue = _tissue(lung, soft, hilum, _pits(surface, rays), spacing_mm)
+            labels[_filled(lung | tissue, airway, spacing_mm) & (labels == 0)] = side
+    return labels
+
+
+def _pits(surface: CostalSurface, rays: Rays) -> Mask:
+    """Find what lies between the lung and its closed costal surface."""
+    begin = np.maximum(surface.thickness_from, surface.surface - DEEPEST_PIT_MM)
+    return rays.within(surface.surface) & ~rays.within(begin)
+
+
+def _tissue(lung: Mask, soft: Mask, hilum: Mask, pits: Mask, spacing_mm: Spacing) -> Mask:
+    pits = pits & soft
     added = pits | (between(lung | pits, spacing_mm) & soft)
     central = hilum & ~opened(added, HILAR_VESSEL_MM, spacing_mm)
     added &= ~lung & ~central
-    whole = lung | (opened(lung | added, SMOOTH_MM, spacing_mm) & added)
-    whole = closed(whole, GAP_MM, spacing_mm)
+    return opened(lung | added, SMOOTH_MM, spacing_mm) & added
+
+
+def _filled(lung: Mask, airway: Mask, spacing_mm: Spacing) -> Mask:
+    """Close narrow gaps and fill what is enclosed in space, in a coronal plane, or as a bronchus in a slice."""
+    whole = closed(lung, GAP_MM, spacing_mm)
     for axis in (None, 1):
         whole |= holes(whole, axis)
-    return whole
+    whole &= ~airway
+    return whole | small_in_slices(holes(whole, 0), BRONCHUS_MM2 / (spacing_mm[1] * spacing_mm[2]))
 
 
 def between(lung: Mask, spacing_mm: Spacing) -> Mask:
@@ -81,41 +128,3 @@ def _seen(lung: Mask, axis: int, span: int, *, towards: int) -> Mask:
         lung.view(np.uint8), 2 * half + 1, axis=axis, origin=-towards * half, mode="constant"
     )
     return np.asarray(seen > 0)
-
-
-def costal_pits(lung: Mask, centre_ji: tuple[float, float], spacing_mm: Spacing) -> Mask:
-    """Find voxels that the lung around them reaches, seen from between the lungs, and the lung before them does not.
-
-    Every ray of a slice has an outermost and an innermost voxel of lung. Closing the outermost ones over angle and
-    height gives the costal surface. A ray without any lung is taken to be as thick as its neighbours.
-    """
-    radius, ray = _polar(lung.shape, centre_ji, spacing_mm)
-    outer = np.zeros((len(lung), _RAYS), dtype=np.float32)
-    inner = np.full((len(lung), _RAYS), np.inf, dtype=np.float32)
-    for k in np.flatnonzero(lung.any(axis=(1, 2))):
-        np.maximum.at(outer[k], ray[lung[k]], radius[lung[k]])
-        np.minimum.at(inner[k], ray[lung[k]], radius[lung[k]])
-    seen = outer > 0
-    if not seen.any():
-        return np.zeros_like(lung)
-    degrees = float(np.degrees(1.0 / np.median(outer[seen]))) * _RAYS / 360
-    window = max(1, round(PIT_MM / spacing_mm[0])), max(1, round(PIT_MM * degrees))
-    surface = ndimage.grey_closing(outer, size=window, mode=("constant", "wrap"))
-    sigma = NEIGHBOUR_MM / spacing_mm[0], NEIGHBOUR_MM * degrees
-    share = ndimage.gaussian_filter(seen.astype(np.float32), sigma, mode=("nearest", "wrap"))
-    nearby = ndimage.gaussian_filter(np.where(seen, inner, 0), sigma, mode=("nearest", "wrap")) / np.maximum(
-        share, 0.01
-    )
-    start = np.where(seen, outer, np.where(share > 0.1, nearby, np.inf))
-    start = np.maximum(start, surface - DEEPEST_PIT_MM)
-    return np.asarray((radius > start[:, ray]) & (radius <= surface[:, ray]))
-
-
-def _polar(
-    shape: tuple[int, ...], centre_ji: tuple[float, float], spacing_mm: Spacing
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Distance from the centre in mm and number of the ray, for each pixel of a slice."""
-    j = ((np.arange(shape[1]) - centre_ji[0]) * spacing_mm[1])[:, None]
-    i = ((np.arange(shape[2]) - centre_ji[1]) * spacing_mm[2])[None, :]
-    ray = np.floor((np.arctan2(j, i) / (2 * np.pi) + 0.5) * _RAYS).astype(np.int32) % _RAYS
-    return np.hypot(j, i).astype(np.float32), ray
