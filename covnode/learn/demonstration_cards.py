@@ -77,7 +77,8 @@ A small 3-D DenseNet on the lungs, cropped to their bounding box and resampled t
 
 {measured}
 
-These figures describe drawings of lungs. They say nothing about accuracy on patients, which was never measured.
+The best epoch was chosen on these same phantoms, so the figures flatter a little. They describe drawings of lungs and
+say nothing about accuracy on patients, which was never measured.
 
 ## Use
 
