@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from covnode.imaging.components import Mask
 from covnode.imaging.morphology import Spacing
@@ -23,6 +24,7 @@ MIDDLE_DEGREES = 100
 NEIGHBOUR_MM = 25.0
 
 _RAYS = 360
+_CROSS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 _Profile = NDArray[np.float32]
 
 
@@ -85,6 +87,9 @@ def costal_surface(lung: Mask, rays: Rays, spacing_mm: Spacing) -> CostalSurface
     rays_per_mm = _RAYS / (2 * np.pi * float(np.median(outer[seen]))) if seen.any() else 1.0
     window = max(1, round(PIT_MM / spacing_mm[0])), max(1, round(PIT_MM * rays_per_mm))
     surface = ndimage.grey_closing(outer, size=window, mode=("constant", "wrap"))
+    # Seen from a centre a flat wall looks hollow: the hull of the lung in the slices around says how far it is flat.
+    hull = ndimage.maximum_filter1d(_hull(outer), window[0], axis=0, mode="constant")
+    surface = np.maximum(outer, np.minimum(surface, hull))
     sigma = NEIGHBOUR_MM / spacing_mm[0], NEIGHBOUR_MM * rays_per_mm
     share = ndimage.gaussian_filter(seen.astype(np.float32), sigma, mode=("nearest", "wrap"))
     nearby = ndimage.gaussian_filter(np.where(seen, inner, 0), sigma, mode=("nearest", "wrap"))
@@ -93,6 +98,25 @@ def costal_surface(lung: Mask, rays: Rays, spacing_mm: Spacing) -> CostalSurface
     lung_below = ndimage.maximum_filter1d(seen.view(np.uint8), 2 * half + 1, axis=0, origin=half, mode="constant") > 0
     nearby = np.where((share > 0.1) & lung_below, nearby / np.maximum(share, 0.1), np.inf)
     return CostalSurface(outer, np.where(seen, outer, nearby).astype(np.float32), surface)
+
+
+def _hull(outer: _Profile) -> _Profile:
+    """Measure the convex hull of the outermost voxels of each slice along the rays."""
+    angles = (np.arange(_RAYS) + 0.5) * (2 * np.pi / _RAYS)
+    directions = np.stack([np.cos(angles), np.sin(angles)])
+    hull = np.zeros_like(outer)
+    for k, profile in enumerate(outer):
+        seen = profile > 0
+        if not seen.any():
+            continue
+        points = (directions * profile).T[seen]
+        # Points around the first one, so that even points on one line have a hull.
+        *normals, offsets = ConvexHull(np.concatenate([points, points[:1] + 0.5 * _CROSS])).equations.T
+        towards = np.array(normals).T @ directions
+        with np.errstate(divide="ignore"):
+            reach = np.where(towards > 0, -offsets[:, None] / towards, np.inf).min(axis=0)
+        hull[k] = np.clip(reach, 0, None)
+    return hull
 
 
 def cage(surfaces: list[CostalSurface], rays: Rays) -> Mask:

@@ -21,8 +21,18 @@ SMALLER_LUNG = 0.15
 APART_MM = 60.0
 """The centroids of two lungs are farther apart than this from side to side."""
 
-EROSIONS_MM = (1.5, 2.5, 3.5, 5.0, 7.0, 9.0)
+EROSIONS_MM = (1.5, 2.5, 3.5, 5.0, 7.0, 9.0, 12.0)
 """Junction lines are 1 to 5 mm thick and a few centimetres long: eroding by this much parts the lungs there."""
+
+SURELY_BOTH = 0.35
+"""With this share on either side it is no single lung that has grown over the midline after the other's removal."""
+
+MIDDLE_HU = 150
+MIDDLE_MM = 15.0
+"""How much brighter the midline is made: less than a junction line is, which may lie centimetres off it."""
+
+OFF_MIDLINE_MM = 35.0
+"""Beyond this from the midline, lung belongs to its side even where both lungs touch widely."""
 
 
 def by_side(aerated: Mask, hu: NDArray[np.int16], midline_i: float, spacing_mm: Spacing) -> NDArray[np.uint8]:
@@ -58,14 +68,17 @@ def by_side(aerated: Mask, hu: NDArray[np.int16], midline_i: float, spacing_mm: 
         ):
             joined = found.labels == label
             box = box_of(joined, 0.0, spacing_mm)
-            parts = _parted(joined[box], hu[box], spacing_mm)
-            if parts is not None:
-                labels[box][joined[box]] = parts[joined[box]]
+            middle_i = midline_i - box[2].start
+            cores = _cores(joined[box], spacing_mm)
+            if cores is None and SURELY_BOTH < share_left[label] < 1 - SURELY_BOTH:
+                cores = _far_from(middle_i, joined[box], spacing_mm)
+            if cores is not None:
+                labels[box][joined[box]] = _flooded(joined[box], hu[box], cores, middle_i, spacing_mm)[joined[box]]
     return labels
 
 
-def _parted(joined: Mask, hu: NDArray[np.int16], spacing_mm: Spacing) -> NDArray[np.uint8] | None:
-    """Both lungs of one component, or None where it is one lung (the other removed or collapsed)."""
+def _cores(joined: Mask, spacing_mm: Spacing) -> tuple[Mask, Mask] | None:
+    """Find the cores of the right and the left lung of one component, or None where eroding does not part it."""
     depth = distance_to(~joined, spacing_mm)
     for erosion in EROSIONS_MM:
         cores = components(depth > erosion)
@@ -76,12 +89,25 @@ def _parted(joined: Mask, hu: NDArray[np.int16], spacing_mm: Spacing) -> NDArray
         if cores.sizes[second] < SMALLER_LUNG * (cores.sizes[first] + cores.sizes[second]) or apart < APART_MM:
             continue
         right, left = sorted((first, second), key=lambda label: float(cores.centroids[label][2]))
-        return _flooded(joined, hu, cores.labels == right, cores.labels == left)
+        return cores.labels == right, cores.labels == left
     return None
 
 
-def _flooded(joined: Mask, hu: NDArray[np.int16], right: Mask, left: Mask) -> NDArray[np.uint8]:
-    """Flood both lungs from their cores through the darkest voxels first: they meet on the bright junction line."""
+def _far_from(midline_i: float, joined: Mask, spacing_mm: Spacing) -> tuple[Mask, Mask]:
+    """Take as cores what lies well to the right and well to the left of the midline."""
+    off_mm = (np.arange(joined.shape[2]) - midline_i) * spacing_mm[2]
+    return joined & (off_mm < -OFF_MIDLINE_MM), joined & (off_mm > OFF_MIDLINE_MM)
+
+
+def _flooded(
+    joined: Mask, hu: NDArray[np.int16], cores: tuple[Mask, Mask], middle_i: float, spacing_mm: Spacing
+) -> NDArray[np.uint8]:
+    """Flood both lungs from their cores through the darkest voxels first: they meet on the bright junction line.
+
+    Where there is none to be seen, they meet near the midline of the body.
+    """
     markers = np.zeros(joined.shape, dtype=np.int8)
-    markers[right], markers[left] = Lung.RIGHT, Lung.LEFT
+    markers[cores[0]], markers[cores[1]] = Lung.RIGHT, Lung.LEFT
+    off_mm = (np.arange(joined.shape[2]) - middle_i) * spacing_mm[2]
+    hu = hu + (MIDDLE_HU * np.exp(-0.5 * (off_mm / MIDDLE_MM) ** 2)).astype(np.int16)
     return np.asarray(watershed(hu, markers, mask=joined), dtype=np.uint8)  # type: ignore[no-untyped-call]  # has no types
