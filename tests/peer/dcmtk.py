@@ -1,4 +1,4 @@
-"""DCMTK's programs, as the tests use them: recompress a series, push it."""
+"""DCMTK's and dicom3tools' programs, as the tests use them: recompress a series, push it, validate a file."""
 
 import shutil
 import subprocess
@@ -23,6 +23,12 @@ def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
+
+
+def verdict(path: Path) -> list[str]:
+    """Return what dciodvfy (of dicom3tools) says of a file."""
+    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    return (done.stdout + done.stderr).splitlines()
 
 
 def compress(folder: Path, out: Path, syntax: str) -> Path:

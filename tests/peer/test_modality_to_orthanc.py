@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dcmtk import SYNTAXES, compress, store
+from dcmtk import SYNTAXES, compress, store, verdict
 from processes import wait_until
 from pydicom import dcmread
 
@@ -34,7 +34,9 @@ def test_a_real_series_comes_back_to_orthanc(node_to_orthanc, orthanc, philips_5
     assert len(orthanc.get("studies")) == 1
     original = dcmread(min(philips_5mm.glob("*.dcm")), stop_before_pixels=True)
     for modality, (instance,) in found.items():
-        ds = dcmread(orthanc.download(f"instances/{instance}/file", tmp_path / f"{modality}.dcm"))
+        file = orthanc.download(f"instances/{instance}/file", tmp_path / f"{modality}.dcm")
+        assert not [line for line in verdict(file) if line.startswith("Error")]
+        ds = dcmread(file)
         for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber"):
             assert str(ds[keyword].value) == str(original[keyword].value), keyword
         if modality == "SEG":
