@@ -50,6 +50,8 @@ def _associate(
                 code="association_rejected",
             )
         raise TransientError(f"{destination.name} rejects the association for the moment")
+    if association.rejected_contexts:
+        raise DeliveryRefused(f"{destination.name} accepts none of the SOP classes", code="sop_class_not_accepted")
     raise TransientError(f"{destination.name} does not answer at {destination.host}:{destination.port}")
 
 
