@@ -61,15 +61,31 @@ def parse_address(text: str) -> tuple[str, str, int]:
     return ae_title, host, int(port)
 
 
-def show_tree(value: Mapping[str, object], indent: str = "") -> None:
+def show_found(found: Mapping[str, object] | None, missing: str, *, as_json: bool) -> None:
+    """Print one record.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none; ``missing`` says so and where to look.
+    """
+    if found is None:
+        raise ConfigurationError(missing)
+    if as_json:
+        print_json(found)
+    else:
+        _show_tree(found)
+
+
+def _show_tree(value: Mapping[str, object], indent: str = "") -> None:
     """Print a record as indented lines; what is empty is left out."""
     for key, item in value.items():
         if isinstance(item, Mapping):
             stdout.print(f"{indent}{key}:", highlight=False)
-            show_tree(item, indent + "  ")
+            _show_tree(item, indent + "  ")
         elif isinstance(item, list) and item and isinstance(item[0], Mapping):
             for number, part in enumerate(item, start=1):
                 stdout.print(f"{indent}{key} {number}:", highlight=False)
-                show_tree(part, indent + "  ")
+                _show_tree(part, indent + "  ")
         elif item not in (None, [], ""):
             stdout.print(f"{indent}{key}: {item}", highlight=False, markup=False)

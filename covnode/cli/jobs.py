@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, show_tree, stdout
+from covnode.cli.console import HomeOption, JsonOption, home_of, show_found, show_rows, stdout
 from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import analyses, deliveries, series, views
 from covnode.wiring.node import open_node
@@ -33,12 +33,7 @@ def show(job_id: JobId, home: HomeOption = None, as_json: JsonOption = False) ->
     """
     with open_node(home_of(home)).transaction() as session:
         found = views.show_job(session, job_id)
-    if found is None:
-        raise ConfigurationError(f"there is no job {job_id}: 'covnode jobs list' lists all.")
-    if as_json:
-        print_json(found)
-    else:
-        show_tree(found)
+    show_found(found, f"there is no job {job_id}: 'covnode jobs list' lists all.", as_json=as_json)
 
 
 @app.command()

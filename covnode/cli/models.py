@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, show_tree, stderr, stdout
+from covnode.cli.console import HomeOption, JsonOption, home_of, show_found, show_rows, stderr, stdout
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.infer.bundles import verify_bundle
 from covnode.wiring.model_store import install_r231, known_models, model_folders
@@ -43,15 +43,10 @@ def show(
 
     Example: `covnode models show covid-classifier-demo`
     """
-    for known in known_models(home_of(home)):
-        if name in {known.bundle.manifest.name, known.bundle.folder.name}:
-            manifest = known.bundle.manifest.model_dump()
-            if as_json:
-                print_json(manifest)
-            else:
-                show_tree(manifest)
-            return
-    raise ConfigurationError(f"there is no model {name}: 'covnode models list' lists all.")
+    manifests = {
+        known.bundle.manifest.name: known.bundle.manifest.model_dump() for known in known_models(home_of(home))
+    }
+    show_found(manifests.get(name), f"there is no model {name}: 'covnode models list' lists all.", as_json=as_json)
 
 
 @app.command()

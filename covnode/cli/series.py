@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, show_tree
-from covnode.errors import ConfigurationError
+from covnode.cli.console import HomeOption, JsonOption, home_of, show_found, show_rows
 from covnode.store import views
 from covnode.wiring.node import open_node
 
@@ -35,9 +34,4 @@ def show(
     """
     with open_node(home_of(home)).transaction() as session:
         found = views.show_series(session, series_id)
-    if found is None:
-        raise ConfigurationError(f"there is no series {series_id}: 'covnode series list' lists all.")
-    if as_json:
-        print_json(found)
-    else:
-        show_tree(found)
+    show_found(found, f"there is no series {series_id}: 'covnode series list' lists all.", as_json=as_json)

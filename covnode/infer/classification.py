@@ -1,12 +1,13 @@
 """The probability of COVID-19 by a 3-D network: the lungs on the networks' grid in, one figure out to the result."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from covnode.infer.bundles import ModelBundle
-from covnode.infer.device import load_network
-from covnode.records.result import ModelIdentity
+from covnode.infer.device import LoadedNetwork
 
 
 class Classifier:
@@ -20,13 +21,12 @@ class Classifier:
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        As load_network.
+        As LoadedNetwork.
     """
 
     def __init__(self, bundle: ModelBundle, device: torch.device) -> None:
-        self.identity: ModelIdentity = bundle.identity
-        self._network = load_network(bundle, device)
-        self._device = device
+        self._network = LoadedNetwork(bundle, device)
+        self.identity = self._network.identity
 
     def __call__(self, network_input: NDArray[np.float32]) -> float:
         """Return the probability 0..1, rounded to four decimals: finer ones differ between processors.
@@ -36,6 +36,4 @@ class Classifier:
         network_input
             float32, (64, 128, 128), as covnode.imaging.resampling makes it.
         """
-        with torch.inference_mode():
-            logit = self._network(torch.from_numpy(network_input)[None, None].to(self._device))
-            return round(float(torch.sigmoid(logit)), 4)
+        return round(1.0 / (1.0 + math.exp(-self._network.output(network_input))), 4)

@@ -4,10 +4,11 @@ Comes from the worker's settings; goes to the classifier, the regressor and R231
 was asked for.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import nn
 
 from covnode.errors import ConfigurationError, WeightsMismatch
 from covnode.infer.bundles import ModelBundle
@@ -37,8 +38,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def load_network(bundle: ModelBundle, device: torch.device) -> nn.Module:
-    """Build a bundle's network on the device, with its weights, ready to infer.
+class LoadedNetwork:
+    """A bundle's network on its device, with its weights, ready to infer one figure.
+
+    Parameters
+    ----------
+    bundle
+        Its network answers one number a volume.
 
     Raises
     ------
@@ -47,9 +53,24 @@ def load_network(bundle: ModelBundle, device: torch.device) -> nn.Module:
     WeightsMismatch
         The weights are not those of the manifest, or were made for another network.
     """
-    network = build_network(bundle.manifest.network.name, bundle.manifest.network.arguments)
-    try:
-        network.load_state_dict(load(bundle.read_weights()))
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsMismatch(f"the weights of {bundle.manifest.name} do not fit its network") from error
-    return network.to(device).eval()
+
+    def __init__(self, bundle: ModelBundle, device: torch.device) -> None:
+        self.identity = bundle.identity
+        self._device = device
+        network = build_network(bundle.manifest.network.name, bundle.manifest.network.arguments)
+        try:
+            network.load_state_dict(load(bundle.read_weights()))
+        except (SafetensorError, RuntimeError) as error:
+            raise WeightsMismatch(f"the weights of {bundle.manifest.name} do not fit its network") from error
+        self._network = network.to(device).eval()
+
+    def output(self, network_input: NDArray[np.float32]) -> float:
+        """Run the network.
+
+        Parameters
+        ----------
+        network_input
+            float32, (64, 128, 128), as covnode.imaging.resampling makes it.
+        """
+        with torch.inference_mode():
+            return float(self._network(torch.from_numpy(network_input)[None, None].to(self._device)))

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from covnode.infer.bundles import ModelBundle
-from covnode.infer.device import load_network
-from covnode.records.result import ModelIdentity, SeverityCategory
+from covnode.infer.device import LoadedNetwork
+from covnode.records.result import SeverityCategory
 
 _CLASSES = tuple(SeverityCategory)
 _CLASS_WIDTH = 100 / len(_CLASSES)
@@ -29,13 +29,12 @@ class SeverityRegressor:
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        As load_network.
+        As LoadedNetwork.
     """
 
     def __init__(self, bundle: ModelBundle, device: torch.device) -> None:
-        self.identity: ModelIdentity = bundle.identity
-        self._network = load_network(bundle, device)
-        self._device = device
+        self._network = LoadedNetwork(bundle, device)
+        self.identity = self._network.identity
 
     def __call__(self, network_input: NDArray[np.float32]) -> float:
         """Return the score, clipped to 0..100 and rounded to two decimals: finer ones differ between processors.
@@ -45,9 +44,7 @@ class SeverityRegressor:
         network_input
             float32, (64, 128, 128), as covnode.imaging.resampling makes it.
         """
-        with torch.inference_mode():
-            share = self._network(torch.from_numpy(network_input)[None, None].to(self._device))
-            return round(min(max(100.0 * float(share), 0.0), 100.0), 2)
+        return round(min(max(100.0 * self._network.output(network_input), 0.0), 100.0), 2)
 
 
 def severity_category(score: float) -> SeverityCategory:

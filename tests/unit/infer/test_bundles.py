@@ -9,7 +9,7 @@ import torch
 
 from covnode.errors import ConfigurationError, WeightsMismatch
 from covnode.infer.bundles import MANIFEST, load_bundle, verify_bundle
-from covnode.infer.device import choose_device, load_network
+from covnode.infer.device import LoadedNetwork, choose_device
 from covnode.learn.bundle_writing import WEIGHTS, write_bundle
 from covnode.networks.registry import build_network
 
@@ -68,7 +68,7 @@ def test_weights_that_change_after_the_check_are_refused(folder):
     bundle = load_bundle(folder)
     (folder / WEIGHTS).write_bytes(b"others")
     with pytest.raises(WeightsMismatch, match="sha256"):
-        load_network(bundle, torch.device("cpu"))
+        LoadedNetwork(bundle, torch.device("cpu"))
 
 
 def test_absent_weights_are_refused(folder):
@@ -80,7 +80,7 @@ def test_absent_weights_are_refused(folder):
 def test_weights_of_another_network_are_refused(folder):
     rewrite(folder, "init_features = 4", "init_features = 8")
     with pytest.raises(WeightsMismatch, match="do not fit"):
-        load_network(load_bundle(folder), torch.device("cpu"))
+        LoadedNetwork(load_bundle(folder), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_folder_without_manifest_is_refused(tmp_path):
 
 
 def test_the_network_gets_the_weights(folder):
-    network = load_network(load_bundle(folder), torch.device("cpu"))
+    network = LoadedNetwork(load_bundle(folder), torch.device("cpu"))._network
     torch.manual_seed(0)
     expected = build_network("densenet3d", ARGUMENTS).state_dict()
     assert not network.training
