@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from phantom_cases import changed, dice, phantom, phantom_ct, places_mm, volume_of
+
+from covnode.infer.lesions import find_lesions
+from covnode.infer.lungs import IDENTITY, segment_lungs
+from covnode.infer.measures import measure
+from covnode.records.volume import Lesion, Lung, LungMask
+
+
+def found_in(volume):
+    lungs = segment_lungs(volume)
+    return lungs, find_lesions(volume, lungs)
+
+
+def affected(volume):
+    return measure(volume, *found_in(volume)).affected_percent.total
+
+
+@pytest.fixture(scope="module")
+def severe():
+    return found_in(phantom_ct("covid-severe"))
+
+
+def test_a_normal_phantom_has_hardly_any_lesion():
+    assert affected(phantom_ct("normal")) < 1.0
+    assert affected(phantom_ct("normal", seed=8)) < 1.0
+
+
+def test_ground_glass_and_consolidation_lie_on_the_true_ones(severe):
+    _, lesions = severe
+    truth = phantom("covid-severe").lesion_labels
+    assert dice(lesions.labels == Lesion.GROUND_GLASS, truth == Lesion.GROUND_GLASS) > 0.85
+    assert dice(lesions.labels == Lesion.CONSOLIDATION, truth == Lesion.CONSOLIDATION) > 0.6
+    assert dice(lesions.labels > 0, truth > 0) > 0.85
+
+
+@pytest.mark.parametrize(("preset", "kind", "least"), [("covid-mild", 1, 0.85), ("consolidation", 2, 0.7)])
+def test_other_presets(preset, kind, least):
+    _, lesions = found_in(phantom_ct(preset))
+    assert dice(lesions.labels == kind, phantom(preset).lesion_labels == kind) > least
+
+
+def test_the_affected_share_is_near_the_truth(severe):
+    volume, made = phantom_ct("covid-severe"), phantom("covid-severe")
+    figures = measure(volume, *severe).affected_percent
+    for side, found in ((Lung.RIGHT, figures.right), (Lung.LEFT, figures.left)):
+        lung = made.lung_labels == side
+        true = 100 * np.count_nonzero(lung & (made.lesion_labels > 0)) / np.count_nonzero(lung)
+        assert found == pytest.approx(true, abs=6)
+
+
+def test_lesions_stay_inside_the_lungs(severe):
+    lungs, lesions = severe
+    assert lesions.labels.dtype == np.uint8
+    assert lesions.labels.any()
+    assert not lesions.labels[lungs.labels == 0].any()
+
+
+def test_the_noise_of_a_sharp_kernel_changes_little():
+    volume = phantom_ct("covid-mild")
+    noise = np.random.default_rng(3).normal(0, 80, volume.voxels_hu.shape)
+    noisy = changed(volume, np.clip(volume.voxels_hu + noise, -1024, 3071).astype(np.int16))
+    assert affected(noisy) == pytest.approx(affected(volume), abs=3)
+
+
+def test_the_same_volume_gives_the_same_lesions(severe):
+    np.testing.assert_array_equal(found_in(phantom_ct("covid-severe"))[1].labels, severe[1].labels)
+
+
+SPACING_MM = (1.5, 1.5, 1.5)
+
+
+def lung_block(hu=-860):
+    """A block of even lung on both sides in soft tissue, its border half filled."""
+    volume = volume_of(np.full((80, 90, 120), 40, dtype=np.int16), SPACING_MM)
+    labels = np.zeros(volume.voxels_hu.shape, dtype=np.uint8)
+    labels[8:72, 10:80, 8:55] = Lung.RIGHT
+    labels[8:72, 10:80, 65:112] = Lung.LEFT
+    volume.voxels_hu[labels > 0] = hu
+    for axis in range(3):
+        for step in (-1, 1):
+            border = (labels > 0) & (np.roll(labels, step, axis=axis) == 0)
+            volume.voxels_hu[border] = (hu + 40) // 2
+    return volume, LungMask(labels, IDENTITY)
+
+
+def with_ball(volume, centre_mm, radius_mm, hu):
+    k, j, i = (place - centre for place, centre in zip(places_mm(volume), centre_mm, strict=True))
+    ball = np.sqrt(k**2 + j**2 + i**2) < radius_mm
+    volume.voxels_hu[ball] = hu
+    return ball
+
+
+def test_half_filled_borders_are_no_lesion():
+    volume, lungs = lung_block()
+    assert not find_lesions(volume, lungs).labels.any()
+
+
+def test_a_vessel_is_no_lesion_and_a_patch_beside_it_is():
+    volume, lungs = lung_block()
+    _, j, i = places_mm(volume)
+    vessel = np.broadcast_to(np.hypot(j + 20, i + 45) < 4, volume.voxels_hu.shape) & (lungs.labels > 0)
+    volume.voxels_hu[vessel] = 50
+    assert not find_lesions(volume, lungs).labels.any()
+    patch = with_ball(volume, (0, 20, -45), 12, -500)
+    found = find_lesions(volume, lungs).labels
+    assert dice(found == Lesion.GROUND_GLASS, patch) > 0.8
+    assert not found[vessel].any()
+
+
+@pytest.mark.parametrize(
+    ("hu", "kind"), [(-600, Lesion.GROUND_GLASS), (-400, Lesion.GROUND_GLASS), (30, Lesion.CONSOLIDATION)]
+)
+def test_density_tells_the_kind(hu, kind):
+    volume, lungs = lung_block()
+    ball = with_ball(volume, (0, 0, 45), 14, hu)
+    core = with_ball(volume, (0, 0, 45), 9, hu)
+    found = find_lesions(volume, lungs).labels
+    assert (found[core] == kind).all()
+    assert dice(found > 0, ball) > 0.8
+
+
+def test_a_poorly_inflated_lung_is_no_ground_glass_and_the_other_lung_keeps_its_border():
+    volume, lungs = lung_block()
+    left = lungs.labels == Lung.LEFT
+    inner = left & (volume.voxels_hu == -860)
+    volume.voxels_hu[inner] = -740
+    with_ball(volume, (0, 0, 45), 14, -560)
+    with_ball(volume, (0, 0, -45), 14, -700)
+    found = find_lesions(volume, lungs).labels
+    share = np.count_nonzero(found[left]) / np.count_nonzero(left)
+    ball_share = 4 / 3 * np.pi * 14**3 / 1.5**3 / np.count_nonzero(left)
+    assert share == pytest.approx(ball_share, rel=0.35)
+    assert np.count_nonzero(found[lungs.labels == Lung.RIGHT]) > 0
+
+
+def test_an_evenly_dense_lung_is_affected_as_a_whole():
+    volume, lungs = lung_block()
+    right = lungs.labels == Lung.RIGHT
+    volume.voxels_hu[right & (volume.voxels_hu == -860)] = -550
+    found = find_lesions(volume, lungs).labels
+    assert np.count_nonzero(found[right]) > 0.9 * np.count_nonzero(right)
+    assert not found[~right].any()
+
+
+def test_no_lungs_no_lesions():
+    volume, lungs = lung_block()
+    nothing = LungMask(np.zeros_like(lungs.labels), lungs.model)
+    assert not find_lesions(volume, nothing).labels.any()
+
+
+def test_the_method_names_itself(severe):
+    identity = severe[1].model
+    assert (identity.name, identity.task, identity.sha256) == ("covnode-density-lesions", "lesions", None)
+    assert identity.training_data == "none: rule-based"
