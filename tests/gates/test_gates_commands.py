@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-STEPS = ("check", "test", "demo")
+STEPS = ("check", "demo", "test")
 
 
 def _program(path: Path, script: str) -> None:
