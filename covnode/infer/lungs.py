@@ -43,7 +43,11 @@ TISSUE_HU = 40
 
 WALL_MM = 2.0
 GAS_HU = -955
-"""The median of bowel gas lies below, that of a lung above, emphysema included."""
+"""The median of bowel gas lies below, that of a lung above, but for the worst emphysema."""
+
+LARGEST_GAS_ML = 1000.0
+AIR_HU = -985
+"""More than a litre with a median above that of air is no gas in a bowel but a lung destroyed by emphysema."""
 
 SMALLEST_PART_ML = 25.0
 NEIGHBOURHOOD_MM = 4.0
@@ -87,9 +91,10 @@ def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml:
     found = components((hu < PARTING_HU) & inside)
     lungs: list[int] = []
     for label in found.by_size():
-        if found.sizes[label] * block_ml < SMALLEST_PART_ML:
+        part_ml = found.sizes[label] * block_ml
+        if part_ml < SMALLEST_PART_ML:
             break
-        if float(np.median(hu[found.labels == label])) > GAS_HU:
+        if float(np.median(hu[found.labels == label])) > (GAS_HU if part_ml < LARGEST_GAS_ML else AIR_HU):
             lungs.append(label)
     kept = found.mask_of(lungs)
     others = dilate((found.labels > 0) & ~kept, 1.5 * max(spacing_mm[1:]), spacing_mm) & ~kept

@@ -132,6 +132,14 @@ def test_thick_slices_of_a_sharp_kernel_give_the_same_lungs(normal):
         assert dice(found == side, phantom("normal").lung_labels == side) > 0.975
 
 
+def test_lungs_destroyed_by_emphysema_are_lungs(normal):
+    lung = phantom("normal").lung_labels > 0
+    voxels = normal.voxels_hu.copy()
+    voxels[lung] = np.where(voxels[lung] < -700, -965, voxels[lung])
+    found = segment_lungs(changed(normal, voxels)).labels
+    assert dice(found > 0, lung) > 0.98
+
+
 def cylinder(inside_hu, radius_mm=110.0):
     spacing_mm = (5.0, 2.0, 2.0)
     volume = volume_of(np.full((40, 192, 192), -1000, dtype=np.int16), spacing_mm)
@@ -139,6 +147,14 @@ def cylinder(inside_hu, radius_mm=110.0):
     body = np.broadcast_to(np.hypot(j, i) < radius_mm, volume.voxels_hu.shape)
     volume.voxels_hu[body] = inside_hu
     return volume, body
+
+
+def bottle():
+    """Five litres of air in a wall of plastic."""
+    volume, body = cylinder(100)
+    _, j, i = places_mm(volume)
+    volume.voxels_hu[body & (np.hypot(j, i) < 95)] = -1000
+    return volume
 
 
 def head():
@@ -156,9 +172,11 @@ def head():
         volume_of(np.full((30, 96, 96), -1000, dtype=np.int16), (5.0, 4.0, 4.0)),
         volume_of(np.zeros((30, 96, 96), dtype=np.int16), (5.0, 4.0, 4.0)),
         cylinder(0)[0],
+        cylinder(-1000)[0],
+        bottle(),
         head(),
     ],
-    ids=["air", "water", "water phantom in air", "head"],
+    ids=["air", "water", "water phantom in air", "air cylinder", "bottle of air", "head"],
 )
 def test_what_holds_no_lungs_is_refused_with_its_volume(volume):
     with pytest.raises(LungsNotFound, match=r"\d+ ml found, at least 500 ml"):
