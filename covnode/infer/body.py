@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from covnode.imaging.components import Mask, largest
-from covnode.imaging.morphology import Spacing, closed, opened
+from covnode.imaging.morphology import Spacing, closed_in_slices, opened_in_slices
 
 SKIN_HU = -500
 """Halfway between air and the skin."""
@@ -41,7 +41,8 @@ def find_body(hu: NDArray[np.int16], spacing_mm: Spacing) -> Mask:
     numpy.ndarray
         bool, same shape.
     """
-    patient = closed(largest(opened(hu > SKIN_HU, TABLE_MM, spacing_mm)), WALL_MM, spacing_mm)
+    patient = largest(opened_in_slices(hu > SKIN_HU, TABLE_MM, spacing_mm))
+    patient = closed_in_slices(patient, WALL_MM, spacing_mm)
     size = [1, *(max(1, round(ROOM_NEIGHBOURHOOD_MM / spacing)) for spacing in spacing_mm[1:])]
     dark = ndimage.uniform_filter(hu, size) < ROOM_HU
     return np.stack([~_room(~inside, is_dark) for inside, is_dark in zip(patient, dark, strict=True)])

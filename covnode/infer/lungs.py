@@ -12,7 +12,7 @@ from scipy import ndimage
 from covnode import __version__
 from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
 from covnode.imaging.components import Mask, components, reached_within_slices
-from covnode.imaging.morphology import Spacing, dilate
+from covnode.imaging.morphology import Spacing, box_of, dilate
 from covnode.infer.airways import find_airway
 from covnode.infer.body import find_body
 from covnode.infer.plausibility import require_lungs
@@ -78,15 +78,21 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     hu = block_mean(volume.voxels_hu, factors)
     block_ml = volume.voxel_ml * float(np.prod(factors))
     body = find_body(hu, spacing_mm)
+    box = box_of(body, 0.0, spacing_mm)
+    hu, body = hu[box], body[box]
     airway = dilate(find_airway(hu, body, spacing_mm), max(WALL_MM, *spacing_mm[1:]), spacing_mm)
-    aerated = _aerated(hu, body & ~airway, spacing_mm, block_ml)
+    aerated = _aerated(hu, body & ~airway, block_ml)
     require_lungs(aerated, block_ml)
     labels = _labelled(hu, aerated, airway, body, spacing_mm)
     border_hu = _border_hu(hu, labels, spacing_mm)
-    return LungMask(_refined(volume.voxels_hu, labels, border_hu, factors, kept=(labels > 0) & ~aerated), IDENTITY)
+    found = np.zeros(volume.voxels_hu.shape, dtype=np.uint8)
+    k, j, i = (slice(side.start * factor, side.stop * factor) for side, factor in zip(box, factors, strict=True))
+    voxels_hu = volume.voxels_hu[k, j, i]
+    found[k, j, i] = _refined(voxels_hu, labels, border_hu, factors, kept=(labels > 0) & ~aerated)
+    return LungMask(found, IDENTITY)
 
 
-def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml: float) -> Mask:
+def _aerated(hu: NDArray[np.int16], inside: Mask, block_ml: float) -> Mask:
     """Find the large aerated components that are no gas."""
     found = components((hu < PARTING_HU) & inside)
     lungs: list[int] = []
@@ -97,7 +103,7 @@ def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml:
         if float(np.median(hu[found.labels == label])) > (GAS_HU if part_ml < LARGEST_GAS_ML else AIR_HU):
             lungs.append(label)
     kept = found.mask_of(lungs)
-    others = dilate((found.labels > 0) & ~kept, 1.5 * max(spacing_mm[1:]), spacing_mm) & ~kept
+    others = ndimage.binary_dilation((found.labels > 0) & ~kept, ndimage.generate_binary_structure(3, 1)) & ~kept
     return reached_within_slices(kept, (hu < AERATED_HU) & inside & ~others)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from covnode.imaging.components import Mask, holes, small_in_slices
-from covnode.imaging.morphology import Spacing, closed, dilate, opened
+from covnode.imaging.morphology import Spacing, closed, dilate, opened, opened_in_slices
 from covnode.infer.cage import CostalSurface, Rays, cage, costal_surface
 from covnode.records.volume import Lung
 
@@ -42,7 +42,7 @@ SOFT_TISSUE_HU = (-600, 180)
 
 FAT_HU = (-160, -30)
 FAT_MM = 3.0
-"""Radius of a ball that pericardial fat holds, and the blurred border of a consolidation does not."""
+"""Radius of a disk that pericardial fat holds, and the blurred border of a consolidation does not."""
 
 ORGAN_MM = 30.0
 """Radius of a ball that heart, liver and spleen hold and most consolidations do not."""
@@ -75,7 +75,7 @@ def completed(
     surfaces = {side: costal_surface(sides == side, rays, spacing_mm) for side in Lung}
     organs = opened(cage(list(surfaces.values()), rays) & (sides == 0), ORGAN_MM, spacing_mm)
     soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1]) & ~organs
-    soft &= ~opened((hu > FAT_HU[0]) & (hu < FAT_HU[1]), FAT_MM, spacing_mm)
+    soft &= ~opened_in_slices((hu > FAT_HU[0]) & (hu < FAT_HU[1]), FAT_MM, spacing_mm)
     hilum = dilate(airway, HILUM_MM, spacing_mm)
     labels = sides.copy()
     for side, surface in surfaces.items():

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from covnode.imaging.morphology import box_of, closed, dilate, distance_to, erode, opened
+from covnode.imaging.morphology import (
+    box_of,
+    closed,
+    closed_in_slices,
+    dilate,
+    distance_to,
+    erode,
+    opened,
+    opened_in_slices,
+)
 
 THICK = (5.0, 1.0, 1.0)
 ISOTROPIC = (1.0, 1.0, 1.0)
@@ -68,3 +77,19 @@ def test_a_box_has_a_margin_in_mm_and_stays_in_the_grid():
     assert mask[box].shape == (5, 14, 8)
     assert mask[box].sum() == mask.sum()
     assert np.zeros_like(mask)[box_of(np.zeros_like(mask), 1.0, THICK)].shape == mask.shape
+
+
+def test_disks_open_and_close_each_slice_by_itself():
+    body = np.zeros((3, 40, 60), dtype=bool)
+    body[:, 10:30, 5:25] = True
+    table = np.zeros_like(body)
+    table[:, 34:36, :] = True
+    cleaned = opened_in_slices(body | table, 4.0, THICK)
+    assert not (cleaned & table).any()
+    assert (cleaned & body).sum() > 0.9 * body.sum()
+    gap = np.s_[1, 18:22, 12:15]
+    body[gap] = False
+    assert closed_in_slices(body, 4.0, THICK)[gap].all()
+    assert not closed_in_slices(body, 1.0, THICK)[gap].all()
+    assert closed_in_slices(np.ones((2, 9, 9), dtype=bool), 3.0, THICK).all()
+    assert opened_in_slices(np.ones((2, 9, 9), dtype=bool), 3.0, THICK).all()
