@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covnode.infer.lungs import segment_lungs
 from covnode.learn.phantom import PhantomPreset, make_phantom
 from covnode.records.result import Acquisition
 from covnode.records.volume import CTVolume, InPlane, SourceFrame
@@ -15,7 +16,7 @@ PLAIN = InPlane(transpose=False, flip_j=False, flip_i=False)
 
 @cache
 def phantom(preset, seed=5):
-    return make_phantom(PhantomPreset(preset), slices=60, seed=seed, size=192)
+    return make_phantom(PhantomPreset(preset), slices=50, seed=seed, size=144)
 
 
 def volume_of(voxels_hu, spacing_mm, affine_lps_mm=None, **acquisition):
@@ -35,6 +36,12 @@ def volume_of(voxels_hu, spacing_mm, affine_lps_mm=None, **acquisition):
     return CTVolume(voxels_hu, affine_lps_mm, spacing_mm, frames, PLAIN, Acquisition(**acquisition))
 
 
+@cache
+def phantom_lungs(preset, seed=5):
+    return segment_lungs(phantom_ct(preset, seed))
+
+
+@cache
 def phantom_ct(preset, seed=5):
     made = phantom(preset, seed)
     return volume_of(made.voxels_hu, made.spacing_mm, made.affine_lps_mm)

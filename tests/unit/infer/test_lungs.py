@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from phantom_cases import changed, dice, phantom, phantom_ct, places_mm, volume_of
+from phantom_cases import changed, dice, phantom, phantom_ct, phantom_lungs, places_mm, volume_of
 
 from covnode.errors import LungsNotFound
 from covnode.infer.lungs import segment_lungs
@@ -14,14 +14,14 @@ def normal():
 
 @pytest.fixture(scope="module")
 def normal_lungs(normal):
-    return segment_lungs(normal).labels
+    return phantom_lungs("normal").labels
 
 
 @pytest.mark.parametrize(
     ("preset", "least"), [("normal", 0.99), ("covid-mild", 0.985), ("covid-severe", 0.965), ("consolidation", 0.94)]
 )
 def test_each_lung_lies_on_the_true_one(preset, least):
-    found = segment_lungs(phantom_ct(preset))
+    found = phantom_lungs(preset)
     truth = phantom(preset).lung_labels
     assert found.labels.dtype == np.uint8
     assert set(np.unique(found.labels)) == {0, Lung.RIGHT, Lung.LEFT}
@@ -31,13 +31,13 @@ def test_each_lung_lies_on_the_true_one(preset, least):
 
 @pytest.mark.parametrize(("preset", "least"), [("covid-severe", 0.6), ("consolidation", 0.6)])
 def test_consolidation_stays_inside_the_lung(preset, least):
-    found = segment_lungs(phantom_ct(preset)).labels > 0
+    found = phantom_lungs(preset).labels > 0
     consolidation = phantom(preset).lesion_labels == 2
     assert np.count_nonzero(found & consolidation) > least * np.count_nonzero(consolidation)
 
 
 def test_ground_glass_stays_inside_the_lung():
-    found = segment_lungs(phantom_ct("covid-severe")).labels > 0
+    found = phantom_lungs("covid-severe").labels > 0
     ground_glass = phantom("covid-severe").lesion_labels == 1
     assert np.count_nonzero(found & ground_glass) > 0.97 * np.count_nonzero(ground_glass)
 
@@ -61,8 +61,8 @@ def test_the_same_volume_gives_the_same_mask(normal, normal_lungs):
 
 def test_trachea_and_main_bronchi_are_left_out(normal, normal_lungs):
     lumen = phantom("normal").airway_mask & (normal.voxels_hu < -900)
-    carina = 37
-    assert np.count_nonzero(lumen[carina:]) > 500
+    carina = 31
+    assert np.count_nonzero(lumen[carina:]) > 300
     assert np.count_nonzero(lumen[carina:] & (normal_lungs[carina:] > 0)) < 0.01 * np.count_nonzero(lumen[carina:])
 
 
@@ -94,7 +94,7 @@ def joined_in_front(widest, line_hu):
             between[k, j, right[-1] + 1 : left[0]] = True
             voxels[k, j, right[-1] + 1 : left[0]] = -850
             voxels[k, j, (right[-1] + left[0]) // 2] = line_hu
-    assert np.count_nonzero(between) > 500
+    assert np.count_nonzero(between) > 200
     return changed(volume, voxels), between
 
 
@@ -190,7 +190,7 @@ def test_a_neck_above_the_lungs_is_refused(normal, normal_lungs):
 
 
 def test_the_method_names_itself():
-    identity = segment_lungs(phantom_ct("normal")).model
+    identity = phantom_lungs("normal").model
     assert (identity.name, identity.task, identity.sha256) == ("covnode-density-lungs", "lungs", None)
     assert identity.training_data == "none: rule-based"
     assert not identity.demonstration

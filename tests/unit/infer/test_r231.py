@@ -24,7 +24,7 @@ def network(classes=3):
 def volume():
     whole = phantom_ct("covid-mild")
     # lungmask knows no spacing; slices this far apart make the few of them hold the volume of lungs.
-    return volume_of(np.ascontiguousarray(whole.voxels_hu[26:29]), (20.0, *whole.spacing_mm[1:]))
+    return volume_of(np.ascontiguousarray(whole.voxels_hu[26:28]), (30.0, *whole.spacing_mm[1:]))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_it_answers_as_lungmask_does_with_the_same_weights(weights, volume, labe
     assert labels.dtype == np.uint8
 
 
-@pytest.mark.parametrize("flip", [(0,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("flip", [(2,), (0, 1)])
 def test_the_canonical_grid_is_the_one_that_lungmask_works_on(weights, volume, labels, flip):
     # lungmask turns an image with a direction to LPS by itself, and its answer back.
     image = SimpleITK.GetImageFromArray(np.flip(volume.voxels_hu, flip))
