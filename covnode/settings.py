@@ -5,11 +5,12 @@ An unknown key is an error. ``COVNODE__SECTION__KEY`` in the environment overrid
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
 
@@ -21,10 +22,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# PS3.5 table 6.2-1: ASCII without a backslash, not spaces alone.
+AETitle = Annotated[str, StringConstraints(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
+
+
 class NodeSettings(_Section):
     """The node as others see it."""
 
-    ae_title: str = Field(default="COVNODE", min_length=1, max_length=16, description="AE title of this node")
+    ae_title: AETitle = Field(default="COVNODE", description="AE title of this node")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
 
 
@@ -73,7 +78,7 @@ class DeliverSettings(_Section):
 class PeerSettings(_Section):
     """One other AE."""
 
-    ae_title: str = Field(min_length=1, max_length=16)
+    ae_title: AETitle
     host: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
     deliver: bool = Field(default=False, description="results are sent to this peer")
@@ -106,6 +111,7 @@ class Home:
         self.results = self.root / "results"
         self.outbox = self.root / "outbox"
         self.models = self.root / "models"
+        self.locks = self.root / "locks"
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -136,6 +142,8 @@ def load_settings(home: Home) -> Settings:
         raise ConfigurationError(
             f"{home.config} does not exist. Run 'covnode init', or name another folder by --home or COVNODE_HOME."
         ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{home.config} is not a text in UTF-8.") from None
     except OSError as error:
         raise ConfigurationError(f"{home.config} cannot be read: {error.strerror}.") from None
     return parse_settings(text, str(home.config), dict(os.environ))
@@ -154,6 +162,17 @@ def parse_settings(text: str, source: str, environment: dict[str, str] | None = 
             for part in path[:-1]:
                 section = section.setdefault(part, {})
             section[path[-1]] = value
+    return validated(values, source)
+
+
+def validated(values: Mapping[str, object], source: str) -> Settings:
+    """Make settings of plain values; ``source`` names them in an error.
+
+    Raises
+    ------
+    ConfigurationError
+        A key is unknown or has a bad value; the message names each.
+    """
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

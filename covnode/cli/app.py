@@ -43,7 +43,11 @@ def main() -> None:
     try:
         app()
     except CovnodeError as error:
-        stderr.print(f"[bold red]error:[/] {error}", highlight=False)
+        stderr.print("error: ", style="bold red", end="")
+        stderr.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+    except OSError as error:
+        stderr.print(f"error: {error.filename or 'the system'}: {error.strerror}", markup=False, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from covnode.errors import ConfigurationError
-from covnode.settings import Home, default_home
+from covnode.settings import AETitle, Home, default_home
+from covnode.wiring.node import Node, open_node
 
 HomeOption = Annotated[
     Path | None,
@@ -30,6 +33,13 @@ def home_of(folder: Path | None) -> Home:
     return Home(folder or default_home())
 
 
+def node_of(folder: Path | None) -> Node:
+    """Open the node of that home, on tables that fit this release."""
+    node = open_node(home_of(folder))
+    node.require_current_database()
+    return node
+
+
 def show_rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
     """Print rows as a table, or as one JSON array with the same keys."""
     if as_json:
@@ -37,7 +47,8 @@ def show_rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]], *, a
         return
     table = Table(*[column.replace("_", " ") for column in columns], box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*["" if row[column] is None else str(row[column]) for column in columns])
+        # Text, not markup: an AE title may hold brackets.
+        table.add_row(*[Text("" if row[column] is None else str(row[column])) for column in columns])
     stdout.print(table)
 
 
@@ -58,6 +69,10 @@ def parse_address(text: str) -> tuple[str, str, int]:
     host, colon, port = address.rpartition(":")
     if not (at and colon and ae_title and host and port.isdecimal()):
         raise ConfigurationError(f"{text} is not of the form AE@HOST:PORT, such as PACS@192.0.2.10:104.")
+    try:
+        TypeAdapter(AETitle).validate_python(ae_title)
+    except ValidationError:
+        raise ConfigurationError(f"{ae_title} is no AE title: 1 to 16 characters of ASCII, no backslash.") from None
     return ae_title, host, int(port)
 
 

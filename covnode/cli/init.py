@@ -11,7 +11,7 @@ from covnode.cli.peer import peer_table
 from covnode.cli.settings_file import default_document, write_document
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.errors import ConfigurationError
-from covnode.settings import NodeSettings, ReceiveSettings, Settings
+from covnode.settings import NodeSettings, ReceiveSettings, validated
 from covnode.wiring.node import open_node
 
 
@@ -33,7 +33,7 @@ def init(
     place = home_of(home)
     if place.config.exists():
         raise ConfigurationError(f"{place.config} exists already: change it by 'covnode config set' or 'covnode peer'.")
-    settings = Settings(node=NodeSettings(ae_title=ae_title), receive=ReceiveSettings(bind=bind, port=port))
+    settings = validated({"node": {"ae_title": ae_title}, "receive": {"bind": bind, "port": port}}, "what was given")
     document = default_document(settings)
     if pacs is not None:
         peers = tomlkit.table(is_super_table=True)

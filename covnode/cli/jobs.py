@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, home_of, show_found, show_rows, stdout
+from covnode.cli.console import HomeOption, JsonOption, node_of, show_found, show_rows, stdout
 from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import analyses, deliveries, series, views
-from covnode.wiring.node import open_node
 
 app = typer.Typer(no_args_is_help=True, help="Analyses and deliveries.")
 JobId = Annotated[str, typer.Argument(help="An id of 'covnode jobs list'.")]
@@ -19,7 +18,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     Example: `covnode jobs list --json`
     """
-    with open_node(home_of(home)).transaction() as session:
+    with node_of(home).transaction() as session:
         rows = views.list_jobs(session)
     columns = ["job_id", "kind", "of", "state", "progress", "attempts", "queued_at", "reason"]
     show_rows(columns, rows, as_json=as_json)
@@ -31,7 +30,7 @@ def show(job_id: JobId, home: HomeOption = None, as_json: JsonOption = False) ->
 
     Example: `covnode jobs show ana-0b1c2d3e4f5a`
     """
-    with open_node(home_of(home)).transaction() as session:
+    with node_of(home).transaction() as session:
         found = views.show_job(session, job_id)
     show_found(found, f"there is no job {job_id}: 'covnode jobs list' lists all.", as_json=as_json)
 
@@ -45,7 +44,7 @@ def retry(
 
     Example: `covnode jobs retry del-5a4f3e2d1c0b`
     """
-    node = open_node(home_of(home))
+    node = node_of(home)
     try:
         with node.transaction() as session:
             if job_id.startswith("ser-"):

@@ -1,5 +1,6 @@
 """``covnode peer``: the AEs that the node talks to."""
 
+import re
 import time
 from typing import Annotated
 
@@ -53,6 +54,8 @@ def add(
     """
     place = home_of(home)
     document = read_document(place)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ConfigurationError(f"{name} cannot name a peer: use letters, digits, - and _.")
     if "peers" not in document:
         document.add("peers", tomlkit.table(is_super_table=True))
     peers = document["peers"]

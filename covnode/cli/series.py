@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, home_of, show_found, show_rows
+from covnode.cli.console import HomeOption, JsonOption, node_of, show_found, show_rows
 from covnode.store import views
-from covnode.wiring.node import open_node
 
 app = typer.Typer(no_args_is_help=True, help="What came in, under the node's own ids.")
 
@@ -17,7 +16,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     Example: `covnode series list --json`
     """
-    with open_node(home_of(home)).transaction() as session:
+    with node_of(home).transaction() as session:
         rows = views.list_series(session)
     show_rows(["series_id", "state", "instances", "revision", "received_at", "from", "reason"], rows, as_json=as_json)
 
@@ -32,6 +31,6 @@ def show(
 
     Example: `covnode series show ser-3f9c0a1b2c4d`
     """
-    with open_node(home_of(home)).transaction() as session:
+    with node_of(home).transaction() as session:
         found = views.show_series(session, series_id)
     show_found(found, f"there is no series {series_id}: 'covnode series list' lists all.", as_json=as_json)

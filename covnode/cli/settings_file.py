@@ -38,6 +38,8 @@ def read_document(home: Home) -> TOMLDocument:
         return tomlkit.parse(home.config.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"{home.config} does not exist. Run 'covnode init'.") from None
+    except (tomlkit.exceptions.ParseError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{home.config} is not valid TOML: {error}. Mend it in an editor.") from None
 
 
 def write_document(home: Home, document: TOMLDocument) -> None:

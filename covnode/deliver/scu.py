@@ -6,12 +6,13 @@ Comes from pipeline.delivery, after the interlock; goes to the PACS.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from covnode.dicom.dimse import OUT_OF_RESOURCES, STORED, SUCCESS, VERIFICATION
+from covnode.dicom.dimse import OUT_OF_RESOURCES, PROCESSING_FAILURE, STORED, SUCCESS, VERIFICATION
 from covnode.errors import DeliveryRefused, TransientError
 
 _REJECTED_PERMANENT = 0x01
@@ -38,7 +39,10 @@ def _associate(
     entity.connection_timeout = destination.timeout_s
     for sop_class, transfer_syntax in contexts:
         entity.add_requested_context(sop_class, transfer_syntax)
-    association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    try:
+        association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    except OSError:
+        raise TransientError(f"{destination.name}: the host {destination.host} cannot be found") from None
     if association.is_established:
         return association
     if association.is_rejected:
@@ -53,6 +57,15 @@ def _associate(
     if association.rejected_contexts:
         raise DeliveryRefused(f"{destination.name} accepts none of the SOP classes", code="sop_class_not_accepted")
     raise TransientError(f"{destination.name} does not answer at {destination.host}:{destination.port}")
+
+
+def _store(association: Association, path: Path) -> int | None:
+    """C-STORE one file; None where no answer came."""
+    try:
+        return cast("int | None", association.send_c_store(path).get("Status"))
+    except RuntimeError:
+        # The peer ended the association between two objects.
+        return None
 
 
 def echo(calling_ae_title: str, destination: Destination) -> None:
@@ -97,13 +110,13 @@ def send(
                 raise DeliveryRefused(
                     f"{destination.name} does not accept {header.SOPClassUID.name}", code="sop_class_not_accepted"
                 )
-            status = association.send_c_store(path).get("Status")
+            status = _store(association, path)
             if status is None:
                 raise TransientError(f"{destination.name} did not answer the C-STORE")
             if status in STORED:
                 on_stored(path, status)
-            elif status & 0xFF00 == OUT_OF_RESOURCES:
-                raise TransientError(f"{destination.name} is out of resources ({status:04X})")
+            elif status & 0xFF00 == OUT_OF_RESOURCES or status == PROCESSING_FAILURE:
+                raise TransientError(f"{destination.name} cannot store at present ({status:04X})")
             else:
                 raise DeliveryRefused(f"{destination.name} refuses the object ({status:04X})", code=f"{status:04X}")
     finally:

@@ -8,5 +8,7 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
-STORED = frozenset({SUCCESS, 0xB000, 0xB006, 0xB007})
-"""The instance is kept; the B-statuses warn that something was coerced or left out."""
+DUPLICATE_INSTANCE = 0x0111
+PROCESSING_FAILURE = 0x0110
+STORED = frozenset({SUCCESS, 0xB000, 0xB006, 0xB007, DUPLICATE_INSTANCE})
+"""The peer holds the instance; the B-statuses warn that something was coerced or left out (PS3.7 Annex C for 0111)."""

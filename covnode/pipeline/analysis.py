@@ -82,6 +82,10 @@ class AnalysisRecords(Protocol):
         """Record the result, open a delivery to each destination and enqueue it."""
         ...
 
+    def interrupted(self, claim: AnalysisClaim, reason: str) -> None:
+        """Keep why an attempt ended early."""
+        ...
+
     def end(self, claim: AnalysisClaim, state: AnalysisState, code: str, reason: str) -> None:
         """Record that there is no result, and why."""
         ...
@@ -96,23 +100,33 @@ class AnalysisJob:
 
     def run(self, analysis_id: str) -> None:
         """Work on the analysis until it has ended; a crash of the child is one attempt."""
-        while (claim := self.records.claim(analysis_id)) is not None:
-            log = get_logger().bind(analysis_id=analysis_id, series_id=claim.series_id, attempt=claim.attempt)
-            log.info("analysis_started")
+        ended = False
+        while not ended and (claim := self.records.claim(analysis_id)) is not None:
             try:
-                analysed = self.infer(claim, self.records.series(claim))
-                self.records.finish(claim, analysed)
-                log.info("analysis_finished", timings_s=analysed.timings_s)
-            except TransientError as error:
-                log.warning("analysis_interrupted", reason=str(error))
-                continue
-            except SeriesUnusable as error:
-                self.records.end(claim, AnalysisState.NOT_ANALYSED, error.code, str(error))
-                log.info("series_not_analysed", code=error.code, reason=str(error))
+                ended = self._attempt(claim)
             except StaleClaim:
-                log.warning("analysis_taken_over")
-            except Exception as error:  # noqa: BLE001 (the edge of the worker's loop)
-                reason = str(error) if isinstance(error, CovnodeError) else "an unforeseen error"
-                self.records.end(claim, AnalysisState.FAILED, type(error).__name__, reason)
-                log.error("analysis_failed", error=type(error).__name__, reason=reason)
-            return
+                get_logger().warning("analysis_taken_over", analysis_id=analysis_id)
+                return
+
+    def _attempt(self, claim: AnalysisClaim) -> bool:
+        """Make one attempt; return whether the analysis has ended."""
+        log = get_logger().bind(analysis_id=claim.analysis_id, series_id=claim.series_id, attempt=claim.attempt)
+        log.info("analysis_started")
+        try:
+            analysed = self.infer(claim, self.records.series(claim))
+            self.records.finish(claim, analysed)
+            log.info("analysis_finished", timings_s=analysed.timings_s)
+        except TransientError as error:
+            self.records.interrupted(claim, str(error))
+            log.warning("analysis_interrupted", reason=str(error))
+            return False
+        except StaleClaim:
+            raise
+        except SeriesUnusable as error:
+            self.records.end(claim, AnalysisState.NOT_ANALYSED, error.code, str(error))
+            log.info("series_not_analysed", code=error.code, reason=str(error))
+        except Exception as error:  # noqa: BLE001 (the edge of the worker's loop)
+            reason = str(error) if isinstance(error, CovnodeError) else "an unforeseen error"
+            self.records.end(claim, AnalysisState.FAILED, type(error).__name__, reason)
+            log.error("analysis_failed", error=type(error).__name__, reason=reason)
+        return True

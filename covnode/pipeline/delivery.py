@@ -65,7 +65,13 @@ class DeliveryJob:
         claim = self.records.claim(delivery_id)
         if claim is None:
             return
-        log = get_logger().bind(delivery_id=delivery_id, destination=claim.destination, attempt=claim.attempt)
+        try:
+            self._attempt(claim)
+        except StaleClaim:
+            get_logger().warning("delivery_taken_over", delivery_id=delivery_id)
+
+    def _attempt(self, claim: DeliveryClaim) -> None:
+        log = get_logger().bind(delivery_id=claim.delivery_id, destination=claim.destination, attempt=claim.attempt)
         try:
             objects = self.steps.restore(claim)
             self.steps.check(claim, objects)
@@ -80,7 +86,7 @@ class DeliveryJob:
             self.records.end(claim, DeliveryState.BLOCKED, error.code, str(error))
             log.error("delivery_blocked", code=error.code, reason=str(error))
         except StaleClaim:
-            log.warning("delivery_taken_over")
+            raise
         except Exception as error:  # noqa: BLE001 (the edge of the sender's loop: the message may hold an identity)
             reason = str(error) if isinstance(error, CovnodeError) else "an unforeseen error"
             self.records.end(claim, DeliveryState.FAILED, type(error).__name__, reason)

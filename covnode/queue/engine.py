@@ -5,7 +5,7 @@ and what came of it stands in our tables. Arguments are ids only.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
@@ -22,7 +22,8 @@ _NAME = "covnode"
 _ROUTINE = 10
 _POLL_S = 0.25
 # Our tables dead-letter a job after three crashes; the engine's own cap is only a backstop behind that.
-_ENGINE_MAX_RECOVERIES = 20
+_ENGINE_MAX_RECOVERIES = 1000
+_OPEN = frozenset({"ENQUEUED", "DELAYED", "PENDING"})
 
 
 def migrate_engine(url: str) -> None:
@@ -69,6 +70,16 @@ class DbosQueue:
         with _unwrapped():
             self._client.enqueue_in_transaction(session, options, job.subject_id)
 
+    def ended(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return those of ``jobs`` that will not run any more: ended, given up or never there."""
+        if not jobs:
+            return []
+        known = self._client.list_workflows(
+            workflow_ids=[job.job_id for job in jobs], load_input=False, load_output=False
+        )
+        open_ids = {status.workflow_id for status in known if status.status in _OPEN}
+        return [job for job in jobs if job.job_id not in open_ids]
+
 
 class DbosRunner:
     """Runs the jobs of one kind in this process, as one executor of the engine."""
@@ -109,6 +120,6 @@ class DbosRunner:
         # tests/contract holds it to what it does.
         self._dbos._recover_pending_workflows(executor_ids)  # noqa: SLF001
 
-    def stop(self) -> None:
-        """Claim no more; a running job is taken up again after the next start."""
-        DBOS.destroy(destroy_registry=True)
+    def stop(self, grace_s: int) -> None:
+        """Claim no more and wait that long for running jobs; what runs on is taken up again after the next start."""
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace_s)

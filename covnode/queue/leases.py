@@ -5,14 +5,15 @@ was silent for 8 s back to their queues.
 """
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
-from covnode.errors import TransientError
 from covnode.logs import get_logger
 from covnode.queue.port import JobRunner
 
 BEAT_S = 2.0
 SILENT_S = 8.0
+_TEND_EVERY = 5
 
 
 class Heartbeats(Protocol):
@@ -32,11 +33,12 @@ class Heartbeats(Protocol):
 
 
 class Leases:
-    """The thread that beats for this executor and reaps the dead ones."""
+    """The thread that beats for this executor, reaps dead ones, and every ten seconds tends what else may be lost."""
 
-    def __init__(self, heartbeats: Heartbeats, runner: JobRunner) -> None:
+    def __init__(self, heartbeats: Heartbeats, runner: JobRunner, tend: Callable[[], None]) -> None:
         self._heartbeats = heartbeats
         self._runner = runner
+        self._tend = tend
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="leases", daemon=True)
 
@@ -51,13 +53,19 @@ class Leases:
         self._thread.join()
 
     def _loop(self) -> None:
-        log = get_logger()
+        beats = 0
         while not self._stopping.wait(BEAT_S):
             try:
                 self._heartbeats.beat()
-                for executor_id in self._heartbeats.silent(SILENT_S):
-                    log.warning("executor_silent", executor_id=executor_id)
-                    self._runner.recover([executor_id])
-                    self._heartbeats.forget(executor_id)
-            except TransientError as error:
-                log.warning("heartbeat_failed", reason=str(error))
+                self._reap()
+                if beats % _TEND_EVERY == 0:
+                    self._tend()
+                beats += 1
+            except Exception as error:  # noqa: BLE001 (the edge of the loop: a lease that ends by an error would cost a living job)
+                get_logger().warning("lease_interrupted", error=type(error).__name__)
+
+    def _reap(self) -> None:
+        for executor_id in self._heartbeats.silent(SILENT_S):
+            get_logger().warning("executor_silent", executor_id=executor_id)
+            self._runner.recover([executor_id])
+            self._heartbeats.forget(executor_id)

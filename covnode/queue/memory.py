@@ -1,6 +1,7 @@
 """The queue in memory, for tests: the same promises as the adapter on DBOS, in one process."""
 
 import threading
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -25,6 +26,10 @@ class MemoryQueue:
                 self._arrived.notify_all()
 
         sa.event.listen(session, "after_commit", keep, once=True)
+
+    def ended(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return those of ``jobs`` that were never enqueued; the others run sooner or later."""
+        return [job for job in jobs if job.job_id not in self.jobs]
 
     def wait(self, seen: set[str], kind: JobKind, timeout_s: float) -> Job | None:
         """Return a job of ``kind`` whose id is not in ``seen``, or None after the timeout."""
@@ -63,7 +68,7 @@ class MemoryRunner:
     def recover(self, executor_ids: list[str]) -> None:
         """Nothing to give back: the jobs live and die with this process."""
 
-    def stop(self) -> None:
+    def stop(self, grace_s: int) -> None:  # noqa: ARG002 (the thread is always waited for)
         """Run no more."""
         self._stopping.set()
         if self._thread:

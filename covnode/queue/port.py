@@ -3,7 +3,7 @@
 An enqueue takes part in the caller's transaction: job and state change are committed together or not at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -20,6 +20,10 @@ class JobQueue(Protocol):
         """Put ``job`` in the queue when the session's transaction commits."""
         ...
 
+    def ended(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return those of ``jobs`` that will not run any more: ended, given up or never there."""
+        ...
+
 
 class JobRunner(Protocol):
     """Who runs the jobs of one kind: ``handler(subject_id)``, again and again until it returns once."""
@@ -32,6 +36,6 @@ class JobRunner(Protocol):
         """Give the unfinished jobs of dead executors back to their queues."""
         ...
 
-    def stop(self) -> None:
-        """Claim no more; a running job is taken up again after the next start."""
+    def stop(self, grace_s: int) -> None:
+        """Claim no more and wait that long for running jobs; what runs on is taken up again after the next start."""
         ...

@@ -75,7 +75,9 @@ class AnalysisClaim:
     Attributes
     ----------
     attempt
-        The fence: whoever holds an older attempt than the row may no longer write.
+        How often the analysis was begun since it was last queued by a person or a series; a restart on request is none.
+    fence
+        Grows with every claim and never falls: whoever holds an older one than the row may no longer write.
     first_claimed_at
         The date of the objects, the same at every attempt.
     """
@@ -85,6 +87,7 @@ class AnalysisClaim:
     revision: int
     input_sha256: str
     attempt: int
+    fence: int
     first_claimed_at: datetime
     received_cautions: tuple[str, ...] = ()
 

@@ -63,6 +63,7 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
             .values(
                 state=AnalysisState.RUNNING,
                 attempts=row.attempts + 1,
+                fence=row.fence + 1,
                 executor_id=executor_id,
                 state_at=now,
                 progress_percent=0,
@@ -74,15 +75,16 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
     claimed = session.get_one(row, analysis_id, populate_existing=True)
     series = session.get_one(SeriesRow, claimed.series_id)
     if series.revision != claimed.revision:
-        _end(session, (analysis_id, claimed.attempts), state=AnalysisState.SUPERSEDED)
+        _end(session, (analysis_id, claimed.fence), state=AnalysisState.SUPERSEDED)
         return None
     if claimed.attempts > MAX_ATTEMPTS or claimed.first_claimed_at is None:
         _end(
             session,
-            (analysis_id, claimed.attempts),
+            (analysis_id, claimed.fence),
             state=AnalysisState.FAILED,
-            reason_code="worker_crashed",
-            reason=f"the worker stopped {MAX_ATTEMPTS} times in the middle of this analysis",
+            attempts=MAX_ATTEMPTS,
+            reason_code="given_up",
+            reason=f"given up after {MAX_ATTEMPTS} attempts; the last one: {claimed.reason or 'the worker stopped'}",
         )
         return None
     return AnalysisClaim(
@@ -91,6 +93,7 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
         revision=claimed.revision,
         input_sha256=claimed.input_sha256,
         attempt=claimed.attempts,
+        fence=claimed.fence,
         first_claimed_at=claimed.first_claimed_at,
         received_cautions=_reception_cautions(series.completeness or ""),
     )
@@ -104,7 +107,12 @@ def _reception_cautions(evidence: str) -> tuple[str, ...]:
 
 def report_progress(session: Session, held: AnalysisClaim, percent: int) -> None:
     """Show how far the analysis is; StaleClaim when it was taken over."""
-    guarded(session, _held(held.analysis_id, held.attempt).values(progress_percent=percent))
+    guarded(session, _held(held.analysis_id, held.fence).values(progress_percent=percent))
+
+
+def note_interruption(session: Session, held: AnalysisClaim, reason: str) -> None:
+    """Keep why an attempt ended early, until the next one ends better."""
+    guarded(session, _held(held.analysis_id, held.fence).values(reason=reason))
 
 
 def mark_analysed(
@@ -113,7 +121,7 @@ def mark_analysed(
     """End the analysis: its result is on disk."""
     _end(
         session,
-        (held.analysis_id, held.attempt),
+        (held.analysis_id, held.fence),
         state=AnalysisState.ANALYSED,
         progress_percent=100,
         cautions=list(cautions),
@@ -125,16 +133,30 @@ def mark_analysed(
 
 def mark_ended(session: Session, held: AnalysisClaim, state: AnalysisState, code: str, reason: str) -> None:
     """End the analysis without a result, and say why."""
-    _end(session, (held.analysis_id, held.attempt), state=state, reason_code=code, reason=reason)
+    _end(session, (held.analysis_id, held.fence), state=state, reason_code=code, reason=reason)
 
 
-def uncount_attempt(session: Session, executor_id: str) -> None:
-    """Take back the attempt of an executor that was asked to stop: a restart is no crash of the analysis."""
-    session.execute(
-        sa.update(AnalysisRow)
-        .where(AnalysisRow.executor_id == executor_id, AnalysisRow.state == AnalysisState.RUNNING)
-        .values(attempts=AnalysisRow.attempts - 1, state_at=utc_now())
+def uncount_attempt(session: Session, held: AnalysisClaim) -> None:
+    """Take back the attempt of a process that was asked to stop: a restart is no crash of the analysis."""
+    session.execute(_held(held.analysis_id, held.fence).values(attempts=AnalysisRow.attempts - 1))
+
+
+def open_jobs(session: Session) -> list[Job]:
+    """Return the newest job of each analysis that has not ended."""
+    rows = session.scalars(sa.select(AnalysisRow).where(AnalysisRow.state.in_(_OPEN)))
+    return [Job(JobKind.ANALYSIS, row.analysis_id, row.enqueues) for row in rows]
+
+
+def enqueue_again(session: Session, lost: Job) -> Job:
+    """Return the next job of an analysis whose job is gone; StaleClaim when somebody else was first."""
+    row = AnalysisRow
+    guarded(
+        session,
+        sa.update(row)
+        .where(row.analysis_id == lost.subject_id, row.enqueues == lost.enqueues, row.state.in_(_OPEN))
+        .values(enqueues=row.enqueues + 1),
     )
+    return Job(JobKind.ANALYSIS, lost.subject_id, lost.enqueues + 1)
 
 
 def retry(session: Session, analysis_id: str) -> Job:
@@ -158,10 +180,10 @@ def retry(session: Session, analysis_id: str) -> Job:
     return Job(JobKind.ANALYSIS, analysis_id, enqueues)
 
 
-def _held(analysis_id: str, attempt: int) -> sa.Update:
+def _held(analysis_id: str, fence: int) -> sa.Update:
     return sa.update(AnalysisRow).where(
         AnalysisRow.analysis_id == analysis_id,
-        AnalysisRow.attempts == attempt,
+        AnalysisRow.fence == fence,
         AnalysisRow.state == AnalysisState.RUNNING,
     )
 

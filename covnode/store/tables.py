@@ -92,6 +92,7 @@ class AnalysisRow(Base):
     state: Mapped[str] = mapped_column(index=True)
     input_sha256: Mapped[str]
     attempts: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
     enqueues: Mapped[int] = mapped_column(default=1)
     progress_percent: Mapped[int] = mapped_column(default=0)
     executor_id: Mapped[str | None]

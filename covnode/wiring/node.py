@@ -1,30 +1,32 @@
 """What every process of the node needs: home folder, settings, database, queue."""
 
+import fcntl
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import NoReturn
 
 import sqlalchemy as sa
 
-from covnode.errors import ConfigurationError
+from covnode.errors import ConfigurationError, StaleClaim
 from covnode.logs import configure_logs, get_logger
 from covnode.queue.engine import DbosQueue, DbosRunner, migrate_engine
 from covnode.queue.leases import Leases
 from covnode.queue.port import Handler
 from covnode.records.job import JobKind
 from covnode.settings import Home, Settings, load_settings
-from covnode.store import executors
+from covnode.store import analyses, deliveries, executors
 from covnode.store.engine import make_engine, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
 
 SUPERVISED = "COVNODE_SUPERVISED"
 """Set by the supervisor: standard input is then a pipe that ends when the supervisor does."""
 
-_HANDLER_TRIES = 30
 _HANDLER_PAUSE_S = 10.0
 
 
@@ -75,8 +77,25 @@ def open_process(home: Home, role: str) -> Node:
     os.umask(0o077)
     node = open_node(home)
     configure_logs(node.settings.node.log_level, role)
+    _be_the_only(home, role)
     node.require_current_database()
     return node
+
+
+def _be_the_only(home: Home, role: str) -> None:
+    """Hold the role's lock of this home as long as the process lives.
+
+    Raises
+    ------
+    ConfigurationError
+        Another process holds it.
+    """
+    home.locks.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(home.locks / f"{role}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigurationError(f"a {role} runs on {home.root} already: stop it first.") from None
 
 
 @dataclass(frozen=True)
@@ -108,35 +127,79 @@ def executor_id(role: str) -> str:
     return f"{socket.gethostname()}:{role}-0"
 
 
-def run_jobs(node: Node, kind: JobKind, role: str, handler: Handler, concurrency: int) -> None:
-    """Run the jobs of ``kind`` until the process is asked to stop; what runs then is taken up at the next start."""
-    me = executor_id(role)
-    runner = DbosRunner(node.home.database_url(node.settings), kind, me, concurrency)
-    leases = Leases(ExecutorHeartbeats(node.transaction, me, role), runner)
+@dataclass(frozen=True)
+class RoleOfJobs:
+    """How one role runs its jobs.
+
+    Attributes
+    ----------
+    grace_s
+        How long a running job may go on when the process is asked to stop.
+    """
+
+    name: str
+    kind: JobKind
+    concurrency: int
+    grace_s: int
+
+
+def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
+    """Run the jobs of the role until the process is asked to stop; what runs then is taken up at the next start."""
+    me = executor_id(role.name)
+    runner = DbosRunner(node.home.database_url(node.settings), role.kind, me, role.concurrency)
+    leases = Leases(ExecutorHeartbeats(node.transaction, me, role.name), runner, partial(requeue_lost, node))
     stopping = stop_event()
 
     def persistent(subject_id: str) -> None:
-        # The engine keeps what a job raises, so nothing may leave here; what could not be written down is tried again.
-        for _ in range(_HANDLER_TRIES):
+        # To return tells the engine that the job is done, and to raise has the engine keep the error: so what could not
+        # be written down in our tables is tried until it is, and a process that stops leaves the job open.
+        while not stopping.is_set():
             try:
                 return handler(subject_id)
             except Exception as error:  # noqa: BLE001 (the edge of the loop)
                 get_logger().error("job_interrupted", subject_id=subject_id, error=type(error).__name__)
                 stopping.wait(_HANDLER_PAUSE_S)
+        threading.Event().wait()
         return None
 
     leases.start()
     runner.start(persistent)
     stopping.wait()
-    runner.stop()
+    runner.stop(role.grace_s)
     leases.stop()
+    on_stop()
+    # Not an orderly exit, which would wait for threads that hold a job: the job stays with this executor.
+    os._exit(0)
+
+
+def requeue_lost(node: Node) -> None:
+    """Enqueue again what has not ended in our tables but whose job the engine no longer holds.
+
+    Our tables are the truth: whatever happened to the engine's rows, an open analysis or delivery gets a job.
+    """
+    for records in (analyses, deliveries):
+        with node.transaction() as session:
+            jobs = records.open_jobs(session)
+        # A job that is just being enqueued is committed together with its row, so what is open has one by now.
+        for lost in node.queue.ended(jobs):
+            try:
+                with node.transaction() as session:
+                    node.queue.enqueue(session, records.enqueue_again(session, lost))
+            except StaleClaim:
+                continue  # it ended between the two looks
+            get_logger().warning("job_requeued", kind=lost.kind, subject_id=lost.subject_id)
 
 
 def stop_event() -> threading.Event:
     """Return an event that SIGTERM, SIGINT and, in a role of ``covnode serve``, the supervisor's end set."""
     stopping = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        # A handler interrupts the main thread wherever it is, also where it holds the event's own lock.
+        threading.Thread(target=stopping.set, daemon=True).start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, on_signal)
     if SUPERVISED in os.environ:
 
         def outlive_nobody() -> None:

@@ -5,6 +5,7 @@ the interlock; the objects lie in the caller's folder, under the patient's own i
 """
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deliver.restore import restore_identity
 from covnode.dicom.reading import FolderSeries, find_series
-from covnode.errors import ConfigurationError, DeidentificationRefused, NotDicom, SeriesUnusable
+from covnode.errors import ConfigurationError, DeidentificationRefused, DeliveryRefused, NotDicom, SeriesUnusable
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery
 from covnode.pipeline.analysis import Analysed, Progress
@@ -94,12 +95,13 @@ def _analyse_series(
             revision=1,
             input_sha256=series.input_sha256,
             attempt=1,
+            fence=1,
             first_claimed_at=utc_now(),
         )
         analysed = infer_series(replace(plan, out=scratch / "results"), claim, series, progress)
-    except (SeriesUnusable, DeidentificationRefused) as error:
+        objects = _finish(analysed, identity, received, scratch / "results" / MASKS, plan.out / received.series_id)
+    except (SeriesUnusable, DeidentificationRefused, DeliveryRefused) as error:
         return OfflineOutcome(found.series_instance_uid, code=error.code, reason=str(error))
-    objects = _finish(analysed, identity, received, scratch / "results" / MASKS, plan.out / received.series_id)
     return OfflineOutcome(
         found.series_instance_uid,
         result=analysed.result,
@@ -121,7 +123,11 @@ def _finish(
         restore_identity(item.path, objects[item.kind], restorable)
     if not identity.ambiguous_references:
         originals = [instance.path for instance in received.instances]
-        check_delivery(objects, result=analysed.result, masks=load_masks(masks), originals=originals)
+        try:
+            check_delivery(objects, result=analysed.result, masks=load_masks(masks), originals=originals)
+        except DeliveryRefused:
+            shutil.rmtree(out)
+            raise
     return objects
 
 

@@ -1,5 +1,6 @@
 """The receiver process: the SCP, the assembly of series, and the intake. Holds the keys; has no torch."""
 
+import contextlib
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ class Assembler:
         get_logger().error("intake_failed", series_id=row.series_id, attempt=attempts, error=error)
         if attempts >= _MAX_INTAKE_ATTEMPTS:
             reason = f"the intake failed {attempts} times with {error}"
-            with self.node.transaction() as session:
+            with contextlib.suppress(StaleClaim), self.node.transaction() as session:
                 series.quarantine(session, row.series_id, row.revision, "intake_failed", reason)
 
 

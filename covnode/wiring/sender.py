@@ -19,10 +19,11 @@ from covnode.settings import DeliverSettings, Home, PeerSettings
 from covnode.store import deliveries, series
 from covnode.store.results import MASKS, StoredResult, load_result
 from covnode.store.vault import IdentityVault
-from covnode.wiring.node import Node, executor_id, open_process, run_jobs
+from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
 
 _ROLE = "sender"
 _CONCURRENT_DELIVERIES = 4
+_REPORTS = (ObjectKind.SR, ObjectKind.SR_WITH_DEMONSTRATION)
 
 
 def destination_of(name: str, peer: PeerSettings, timeout_s: float) -> Destination:
@@ -30,14 +31,20 @@ def destination_of(name: str, peer: PeerSettings, timeout_s: float) -> Destinati
     return Destination(name, peer.ae_title, peer.host, peer.port, timeout_s)
 
 
-def objects_for(stored: StoredResult, peer: PeerSettings) -> dict[ObjectKind, Path]:
-    """Choose what a destination gets: figures of demonstration models only where it accepts them."""
+def objects_for(stored: StoredResult, peer: PeerSettings, delivered: frozenset[str]) -> dict[ObjectKind, Path]:
+    """Choose what a destination gets: one SR, with figures of demonstration models only where it accepts them.
+
+    Parameters
+    ----------
+    delivered
+        Kinds that it holds already: an SR that is there stays the one, whatever the settings say since.
+    """
     objects = {item.kind: item.path for item in stored.objects}
-    unwanted = ObjectKind.SR
-    if not peer.accept_demonstration or ObjectKind.SR_WITH_DEMONSTRATION not in objects:
-        unwanted = ObjectKind.SR_WITH_DEMONSTRATION
-    objects.pop(unwanted, None)
-    return objects
+    wanted = ObjectKind.SR
+    if peer.accept_demonstration and ObjectKind.SR_WITH_DEMONSTRATION in objects:
+        wanted = ObjectKind.SR_WITH_DEMONSTRATION
+    wanted = next((kind for kind in _REPORTS if kind in delivered), wanted)
+    return {kind: path for kind, path in objects.items() if kind not in _REPORTS or kind == wanted}
 
 
 def retry_delay_s(attempt: int, settings: DeliverSettings) -> float:
@@ -98,7 +105,7 @@ class DeliveryStages:
         folder = self.node.home.outbox / claim.delivery_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         final = {}
-        for kind, source in objects_for(stored, self._peer(claim)).items():
+        for kind, source in objects_for(stored, self._peer(claim), claim.delivered).items():
             final[kind] = folder / source.name
             restore_identity(source, final[kind], identity)
         return final
@@ -137,4 +144,5 @@ def run_sender(home: Home) -> None:
     node = open_process(home, _ROLE)
     vault = IdentityVault(PseudonymKeys.load(home.keys).vault_key)
     job = DeliveryJob(DeliveriesInStore(node), DeliveryStages(node, vault))
-    run_jobs(node, JobKind.DELIVERY, _ROLE, job.run, _CONCURRENT_DELIVERIES)
+    role = RoleOfJobs(_ROLE, JobKind.DELIVERY, _CONCURRENT_DELIVERIES, grace_s=10)
+    run_jobs(node, role, job.run, on_stop=lambda: None)

@@ -4,19 +4,20 @@ The child loads the models once and stays; it gets file names and gives back the
 into a CUDA fault, this process lives on, keeps its lease and starts another child. Neither can see an identity.
 """
 
+import concurrent.futures
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.sharedctypes
 import os
 import threading
 import traceback
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from covnode.errors import CovnodeError, StageFailed, TransientError
+from covnode.errors import CovnodeError, StageFailed, StaleClaim, TransientError
 from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind
@@ -24,7 +25,7 @@ from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Home
 from covnode.store import analyses, deliveries
 from covnode.wiring.model_store import known_models
-from covnode.wiring.node import Node, executor_id, open_process, run_jobs
+from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan
 
 _ROLE = "worker"
@@ -68,21 +69,18 @@ def _infer_in_child(plan: InferencePlan, claim: AnalysisClaim, series: Deidentif
         return StageFailed(f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}")
 
 
-@dataclass
 class InferenceChild:
-    """One child process that analyses one series at a time."""
+    """One child process that analyses one series at a time; a dead one is replaced at the next."""
 
-    node: Node
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._context = multiprocessing.get_context("spawn")
+        self._percent = self._context.Value("i", 0)
+        self._pool = self._new_pool()
 
-    def __post_init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._percent = context.Value("i", 0)
-        self._pool = ProcessPool(
-            max_workers=1,
-            context=context,
-            initializer=_enter_child,
-            initargs=(self._percent, self.node.settings.node.log_level),
-        )
+    def _new_pool(self) -> ProcessPool:
+        arguments = (self._percent, self.node.settings.node.log_level)
+        return ProcessPool(max_workers=1, context=self._context, initializer=_enter_child, initargs=arguments)
 
     def infer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
         """Analyse in the child.
@@ -94,6 +92,19 @@ class InferenceChild:
         SeriesUnusable, StageFailed
             As the child said.
         """
+        try:
+            answer = self._answer(claim, series)
+        except (ProcessExpired, BrokenExecutor, RuntimeError, MemoryError) as error:
+            # A pool whose only child died while it was idle or starting never works again.
+            self._pool.stop()
+            self._pool.join()
+            self._pool = self._new_pool()
+            raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
+        if isinstance(answer, CovnodeError):
+            raise answer
+        return answer
+
+    def _answer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
         worker = self.node.settings.worker
         timeout_s = worker.timeout_s
         plan = InferencePlan(worker, self.node.home.models, self.node.home.results / claim.analysis_id)
@@ -101,33 +112,48 @@ class InferenceChild:
         future = self._pool.schedule(_infer_in_child, args=(plan, claim, series), timeout=timeout_s)
         shown = 0
         while True:
-            try:
-                answer = future.result(timeout=_POLL_S)
-            except FutureTimeout:
-                if future.done():
-                    raise TransientError(f"the analysis took longer than {timeout_s:g} s") from None
-                if self._percent.value != shown:
-                    shown = self._percent.value
-                    with self.node.transaction() as session:
+            done, _ = concurrent.futures.wait([future], timeout=_POLL_S)
+            if done:
+                break
+            if self._percent.value != shown:
+                shown = self._percent.value
+                try:
+                    # Progress that cannot be written now is no reason to lose the work.
+                    with contextlib.suppress(TransientError), self.node.transaction() as session:
                         analyses.report_progress(session, claim, shown)
-            except (ProcessExpired, MemoryError) as error:
-                raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
-            else:
-                if isinstance(answer, CovnodeError):
-                    raise answer
-                return answer
+                except StaleClaim:
+                    future.cancel()
+                    raise
+        try:
+            answer: Analysed | CovnodeError = future.result()
+        except TimeoutError:
+            raise TransientError(f"the analysis took longer than {timeout_s:g} s") from None
+        return answer
 
 
-@dataclass(frozen=True)
 class AnalysesInStore:
-    """pipeline.analysis's records, in our tables."""
+    """pipeline.analysis's records, in our tables; knows the claim that this process holds."""
 
-    node: Node
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._held: AnalysisClaim | None = None
 
     def claim(self, analysis_id: str) -> AnalysisClaim | None:
         """Take the analysis."""
         with self.node.transaction() as session:
-            return analyses.claim(session, analysis_id, executor_id(_ROLE))
+            self._held = analyses.claim(session, analysis_id, executor_id(_ROLE))
+        return self._held
+
+    def interrupted(self, claim: AnalysisClaim, reason: str) -> None:
+        """Keep why an attempt ended early."""
+        with self.node.transaction() as session:
+            analyses.note_interruption(session, claim, reason)
+
+    def stopping(self) -> None:
+        """Count the attempt that is broken off on request as none."""
+        if self._held is not None:
+            with self.node.transaction() as session:
+                analyses.uncount_attempt(session, self._held)
 
     def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
         """Return the de-identified files."""
@@ -156,9 +182,8 @@ def run_worker(home: Home) -> None:
     node = open_process(home, _ROLE)
     for known in known_models(home):
         get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
-    job = AnalysisJob(AnalysesInStore(node), InferenceChild(node).infer)
-    run_jobs(node, JobKind.ANALYSIS, _ROLE, job.run, 1)
-    with node.transaction() as session:
-        analyses.uncount_attempt(session, executor_id(_ROLE))
-    # Not an orderly exit, which would wait for the analysis: the job stays with this executor, its child ends with us.
-    os._exit(0)
+    records = AnalysesInStore(node)
+    job = AnalysisJob(records, InferenceChild(node).infer)
+    # No grace: an analysis may take minutes, and its child ends with this process.
+    role = RoleOfJobs(_ROLE, JobKind.ANALYSIS, concurrency=1, grace_s=0)
+    run_jobs(node, role, job.run, on_stop=records.stopping)

@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("input_sha256", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("enqueues", sa.Integer(), nullable=False),
         sa.Column("progress_percent", sa.Integer(), nullable=False),
         sa.Column("executor_id", sa.String(), nullable=True),

@@ -42,7 +42,7 @@ def queue_and_runner(request, database_url):
         queue = DbosQueue(make_engine(database_url))
         runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:test-0", 1)
     yield queue, runner
-    runner.stop()
+    runner.stop(0)
 
 
 def test_a_committed_job_runs_once_even_if_enqueued_twice(queue_and_runner, transaction):
@@ -89,6 +89,16 @@ def test_the_next_enqueue_of_a_subject_is_a_new_job_and_waits_for_its_delay(queu
     assert time.monotonic() - started >= 1.0
 
 
+def test_the_queue_says_which_jobs_will_not_run_any_more(queue_and_runner, transaction):
+    queue, runner = queue_and_runner
+    waiting, never = Job(JobKind.ANALYSIS, "ana-1"), Job(JobKind.ANALYSIS, "ana-lost")
+    with transaction() as session:
+        queue.enqueue(session, waiting)
+    assert queue.ended([waiting, never]) == [never]
+    assert queue.ended([]) == []
+    runner.start(Ran())
+
+
 _CRASHING_WORKER = """
 import os, sys, threading
 from covnode.queue.engine import DbosRunner
@@ -125,7 +135,7 @@ def test_a_job_whose_executor_died_runs_again_when_it_comes_back(database_url, t
         runner.start(ran)
         ran.wait_for(1)
     finally:
-        runner.stop()
+        runner.stop(0)
     assert ran.subjects == ["ana-1"]
 
 
@@ -146,7 +156,7 @@ def test_another_executor_takes_over_only_after_recover_and_the_engine_keeps_its
         runner.recover(["host-a:worker-0"])
         ran.wait_for(2)
     finally:
-        runner.stop()
+        runner.stop(0)
     assert ran.subjects == ["ana-2", "ana-1"]
     assert attempts_of(database_url, "analysis:ana-1:1") == 2
 
@@ -165,7 +175,7 @@ def test_the_engine_stores_ids_and_nothing_else(database_url, transaction):
         runner.start(fails_with_a_name)
         ran.wait_for(1)
     finally:
-        runner.stop()
+        runner.stop(0)
     with make_engine(database_url).connect() as connection:
         row = connection.execute(sa.text(f"SELECT * FROM {engine_table(database_url)}")).mappings().one()
     assert row["name"] == row["queue_name"] == "analysis"

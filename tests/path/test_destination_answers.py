@@ -1,5 +1,7 @@
 """What each answer of a destination means: stored, to be sent later, or refused for good. A real SCP answers."""
 
+import threading
+
 import pytest
 from pydicom.uid import CTImageStorage, MRImageStorage
 from pynetdicom import AE, evt
@@ -43,12 +45,12 @@ def stored_by(where, *paths):
     return stored, None
 
 
-@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007])
+@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007, 0x0111])
 def test_success_and_its_warnings_mean_stored(destination, ct_file, status):
     assert stored_by(destination(status), ct_file) == ([status], None)
 
 
-@pytest.mark.parametrize("status", [0xA700, 0xA702])
+@pytest.mark.parametrize("status", [0xA700, 0xA702, 0x0110])
 def test_out_of_resources_is_tried_later_and_keeps_what_was_stored(destination, ct_file, status):
     stored, error = stored_by(destination(0x0000, status), ct_file, ct_file)
     assert stored == [0x0000]
@@ -76,6 +78,34 @@ def test_an_ae_title_that_is_not_allowed_is_final(destination, ct_file):
 
 def test_nobody_there_is_tried_later(ct_file):
     _, error = stored_by(Destination("pacs", "PACS", "127.0.0.1", 1, 2.0), ct_file)
+    assert isinstance(error, TransientError)
+
+
+def test_a_destination_that_aborts_between_two_objects_gets_the_second_later(ct_file):
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(CTImageStorage)
+    aborted = threading.Event()
+
+    def store(event):
+        threading.Timer(0.2, lambda: (event.assoc.abort(), aborted.set())).start()
+        return 0x0000
+
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    where = Destination("pacs", "PACS", "127.0.0.1", server.server_address[1], 5.0)
+    stored = []
+
+    def on_stored(_path, status):
+        stored.append(status)
+        assert aborted.wait(5)
+
+    with pytest.raises(TransientError):
+        send("COVNODE", where, [ct_file, ct_file], on_stored)
+    server.shutdown()
+    assert stored == [0x0000]
+
+
+def test_a_host_that_cannot_be_found_is_tried_later(ct_file):
+    _, error = stored_by(Destination("pacs", "PACS", "no-such-host.invalid", 104, 2.0), ct_file)
     assert isinstance(error, TransientError)
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from processes import received, wait_until
 from pydicom import dcmread
 
@@ -21,6 +23,13 @@ IDENTITY = {
     "AccessionNumber": "ACC-77",
     "StudyID": "S-1",
 }
+
+
+def inference_children(node):
+    """Return the processes that the worker's pool has started."""
+    tasks = Path(f"/proc/{node.pid_of('work')}/task").glob("*/children")
+    pids = [int(pid) for task in tasks for pid in task.read_text().split()]
+    return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def delivered(node):
@@ -61,6 +70,40 @@ def test_a_killed_worker_takes_its_analysis_up_again_and_nothing_is_sent_twice(n
     assert pacs.waiting == 0
     with node.transaction() as session:
         assert session.query(DeliveredObjectRow).count() == 2
+
+
+def test_an_inference_child_that_died_while_idle_costs_one_attempt(node, pacs, write_series):
+    node.push(write_series("first"))
+    received(pacs, 2)
+    for child in inference_children(node):
+        os.kill(child, signal.SIGKILL)
+    node.push(write_series("second", SeriesInstanceUID="2.25.77", StudyInstanceUID="2.25.78"))
+    assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]
+
+
+def test_a_stop_in_the_middle_of_an_analysis_counts_no_attempt(node, pacs, write_series):
+    node.push(write_series())
+    wait_until(lambda: node.jobs("analysis", AnalysisState.RUNNING))
+    node.stop()
+    assert node.jobs("analysis")[0]["attempts"] == 0
+    node.start()
+    assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]
+    wait_until(lambda: delivered(node))
+    assert node.jobs("analysis")[0]["attempts"] == 1
+    assert pacs.waiting == 0
+
+
+def test_a_job_that_the_engine_lost_is_queued_again(idle_node, pacs, write_series):
+    idle_node.init("--pacs", pacs.address)
+    idle_node.start()
+    os.kill(idle_node.pid_of("work"), signal.SIGSTOP)
+    idle_node.push(write_series())
+    wait_until(lambda: idle_node.jobs("analysis", AnalysisState.QUEUED))
+    with idle_node.transaction() as session:
+        session.execute(sa.text("DELETE FROM workflow_status"))
+    os.kill(idle_node.pid_of("work"), signal.SIGCONT)
+    assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]
+    assert any(line["event"] == "job_requeued" for line in idle_node.log_lines)
 
 
 def test_a_pacs_that_is_away_gets_the_result_when_it_is_back(idle_node, pacs, write_series):

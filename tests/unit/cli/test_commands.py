@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from covnode.cli.app import app
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.settings import Home, load_settings
+from covnode.store import series
+from covnode.wiring.node import open_node
 
 
 @pytest.fixture
@@ -118,6 +120,39 @@ def test_peers_are_added_listed_and_removed(run, home):
 def test_an_address_of_another_form_is_refused(run, home, address):
     with pytest.raises(ConfigurationError, match="AE@HOST:PORT"):
         run("peer", "add", "pacs", address)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("init", "--home", "other", "--ae-title", "TOO-LONG-AE-TITLE"),
+        ("init", "--home", "other", "--port", "99999"),
+        ("config", "set", "node.ae_title", r"A\B"),
+        ("peer", "add", "my pacs", "PACS@192.0.2.10:104"),
+        ("push", ".", "--to", "TOO-LONG-AE-TITLE@192.0.2.10:104"),
+    ],
+    ids=" ".join,
+)
+def test_a_value_that_cannot_be_is_refused_by_name(run, home, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError):
+        run(*command)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_calling_ae_title_with_brackets_is_shown_as_it_is(run, home):
+    node = open_node(home)
+    with node.transaction() as session:
+        series_id = series.series_id_of(session, "digest", "[/CT01]")
+        series.add_instance(session, series_id, series.SpooledInstance("s", "c" * 64, "c.dcm", 1, "1.2", "1.2.1"))
+    assert "[/CT01]" in run("series", "list")
+
+
+def test_a_file_that_is_no_toml_is_named(run, home):
+    home.config.write_text("[receive\nport = 1")
+    for command in (("config", "set", "receive.port", "104"), ("config", "show")):
+        with pytest.raises(ConfigurationError, match="not valid TOML"):
+            run(*command)
 
 
 def test_what_does_not_exist_is_named(run, home):

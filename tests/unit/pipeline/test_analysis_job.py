@@ -18,18 +18,22 @@ class Records:
     attempts: int = 0
     ended: list = field(default_factory=list)
     finished: list = field(default_factory=list)
+    interruptions: list = field(default_factory=list)
 
     def claim(self, analysis_id):
         if self.ended or self.finished or self.attempts == 3:
             return None
         self.attempts += 1
-        return AnalysisClaim(analysis_id, "ser-1", 1, "0" * 64, self.attempts, NOW)
+        return AnalysisClaim(analysis_id, "ser-1", 1, "0" * 64, self.attempts, self.attempts, NOW)
 
     def series(self, claim):
         return DeidentifiedSeries(claim.series_id, 1, (), claim.input_sha256)
 
     def finish(self, claim, analysed):
         self.finished.append((claim.attempt, analysed))
+
+    def interrupted(self, claim, reason):
+        self.interruptions.append(reason)
 
     def end(self, claim, state, code, reason):
         self.ended.append((state, code, reason))
@@ -64,7 +68,9 @@ def test_a_crash_of_the_child_is_one_attempt_and_the_next_one_counts():
 
 
 def test_a_child_that_always_crashes_ends_when_no_claim_is_given_any_more():
-    assert run(TransientError("the inference process ended early")).attempts == 3
+    records = run(TransientError("the inference process ended early"))
+    assert records.attempts == 3
+    assert records.interruptions == ["the inference process ended early"] * 3
 
 
 @pytest.mark.parametrize(

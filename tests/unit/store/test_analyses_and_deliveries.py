@@ -56,11 +56,35 @@ def test_a_third_crash_ends_the_analysis_with_its_reason(transaction, analysis_i
         assert analyses.claim(session, analysis_id, "a") is None
     with transaction() as session:
         row = session.get_one(AnalysisRow, analysis_id)
-        assert (row.state, row.reason_code) == (AnalysisState.FAILED, "worker_crashed")
+        assert (row.state, row.reason_code) == (AnalysisState.FAILED, "given_up")
     with transaction() as session:
         job = analyses.retry(session, analysis_id)
         assert job.enqueues == 2
         assert analyses.claim(session, analysis_id, "a").attempt == 1
+
+
+def test_a_stop_on_request_counts_no_attempt_and_frees_no_old_fence(transaction, analysis_id):
+    with transaction() as session:
+        stopped = analyses.claim(session, analysis_id, "a")
+        analyses.uncount_attempt(session, stopped)
+    with transaction() as session:
+        current = analyses.claim(session, analysis_id, "a")
+    assert (current.attempt, current.fence) == (1, stopped.fence + 1)
+    with transaction() as session:
+        analyses.uncount_attempt(session, stopped)  # too late: the claim is another's
+        assert session.get_one(AnalysisRow, analysis_id).attempts == 1
+
+
+def test_the_last_reason_of_an_interruption_is_kept(transaction, analysis_id):
+    for _ in range(analyses.MAX_ATTEMPTS):
+        with transaction() as session:
+            claim = analyses.claim(session, analysis_id, "a")
+            analyses.note_interruption(session, claim, "the analysis took longer than 60 s")
+    with transaction() as session:
+        assert analyses.claim(session, analysis_id, "a") is None
+        row = session.get_one(AnalysisRow, analysis_id, populate_existing=True)
+        assert row.attempts == analyses.MAX_ATTEMPTS
+        assert "longer than 60 s" in row.reason
 
 
 def test_an_ended_analysis_cannot_be_claimed_or_retried(transaction, analysis_id):

@@ -29,7 +29,16 @@ def peer(*, accept):
     ],
 )
 def test_demonstration_figures_go_only_where_they_are_accepted(accept, written, chosen):
-    assert set(objects_for(stored(*map(ObjectKind, written)), peer(accept=accept))) == chosen
+    assert set(objects_for(stored(*map(ObjectKind, written)), peer(accept=accept), frozenset())) == chosen
+
+
+def test_an_sr_that_the_destination_holds_stays_the_one():
+    written = stored(ObjectKind.SEG, ObjectKind.SR, ObjectKind.SR_WITH_DEMONSTRATION)
+    assert set(objects_for(written, peer(accept=True), frozenset({"sr"}))) == {"seg", "sr"}
+    assert set(objects_for(written, peer(accept=False), frozenset({"sr_with_demonstration"}))) == {
+        "seg",
+        "sr_with_demonstration",
+    }
 
 
 def test_a_destination_accepts_no_demonstration_unless_it_says_so():
