@@ -5,10 +5,8 @@ else: never downloads. lungmask takes axial slices from inferior to superior wit
 patient's left, which is the canonical grid, and calls the right lung 1 and the left one 2, which are Lung's labels.
 """
 
-import hashlib
 import logging
 import pickle
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,9 @@ import torch
 from lungmask import LMInferer
 
 from covnode.errors import WeightsMismatch
+from covnode.infer.bundles import ModelBundle
 from covnode.infer.plausibility import require_lungs
-from covnode.records.result import ModelIdentity
 from covnode.records.volume import CTVolume, LungMask
-
-PUBLISHED_SHA256 = "d5d2fc3d"
-"""First digits of the digest of lungmask's published file, unet_r231-d5d2fc3d.pth (torch.hub's naming)."""
 
 CLASSES = 3
 """Background, right lung, left lung. lungmask reads the number of classes from the file: lobes would pass unseen."""
@@ -35,31 +30,18 @@ class R231:
 
     Parameters
     ----------
-    weights
-        A state dictionary of R231 as torch.save writes it.
-    device
-        As torch names it: cpu, cuda, cuda:1.
+    bundle
+        Its weights are a state dictionary of R231 as torch.save writes it.
 
     Raises
     ------
     WeightsMismatch
-        When the file is absent, unreadable or made for another network.
+        When the weights are unreadable or made for another network.
     """
 
-    def __init__(self, weights: Path, device: str) -> None:
-        sha256 = _sha256(weights)
-        published = sha256.startswith(PUBLISHED_SHA256)
-        self.identity = ModelIdentity(
-            name="R231",
-            version=f"lungmask {version('lungmask')}",
-            task="lungs",
-            sha256=sha256,
-            training_data="231 chest CT of routine care (Hofmanninger et al. 2020)"
-            if published
-            else "unknown: not the published weights of R231",
-            demonstration=False,
-        )
-        self._inferer = _inferer(weights, torch.device(device))
+    def __init__(self, bundle: ModelBundle, device: torch.device) -> None:
+        self.identity = bundle.identity
+        self._inferer = _inferer(bundle.weights_path, device)
 
     def segment(self, volume: CTVolume) -> LungMask:
         """Segment both lungs.
@@ -77,14 +59,6 @@ class R231:
         labels = np.asarray(self._inferer.apply(volume.voxels_hu), dtype=np.uint8)
         require_lungs(labels, volume.voxel_ml)
         return LungMask(labels, self.identity)
-
-
-def _sha256(weights: Path) -> str:
-    try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsMismatch(f"the weights of R231 cannot be read: {weights.name}") from error
 
 
 def _inferer(weights: Path, device: torch.device) -> LMInferer:

@@ -68,7 +68,7 @@ def load_models(settings: WorkerSettings, installed_models: Path) -> Models:
     wanted = settings.lungs != "density" and installed.exists()
     shipped = shipped_models()
     return Models(
-        r231=R231(load_bundle(installed).weights_path, str(device)) if wanted else None,
+        r231=R231(load_bundle(installed), device) if wanted else None,
         classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
         severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
     )

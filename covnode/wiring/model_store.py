@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
@@ -122,7 +123,7 @@ def _r231_manifest(sha256: str) -> str:
     return tomlkit.dumps(
         {
             "name": "R231",
-            "version": "lungmask",
+            "version": f"lungmask {version('lungmask')}",
             "task": "lungs",
             "weights": _WEIGHTS,
             "sha256": sha256,

@@ -38,7 +38,8 @@ def test_installed_weights_segment_the_lungs_and_a_flipped_byte_is_found(tmp_pat
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     bundle = install(home, weights, digest)
     assert bundle.manifest.sha256 == digest
-    assert "unknown" in bundle.manifest.training_data
+    assert bundle.manifest.version.startswith("lungmask 0.2.")
+    assert bundle.manifest.training_data == "unknown: not the published weights of R231"
     assert [known.bundle.manifest.name for known in known_models(home) if known.installed] == ["R231"]
     assert load_models(WorkerSettings(device="cpu"), home.models).r231.identity.sha256 == digest
     assert load_models(WorkerSettings(device="cpu", lungs="density"), home.models).r231 is None
