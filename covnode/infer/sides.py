@@ -4,6 +4,8 @@ Labels components by the side they lie on, and cuts one component that holds bot
 or posterior junction line). Sides are the patient's: i grows to the left.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
@@ -12,24 +14,23 @@ from covnode.imaging.components import Mask, components
 from covnode.imaging.morphology import Spacing, box_of, distance_to
 from covnode.records.volume import Lung
 
-BOTH_SIDES = 0.2
+BOTH_SIDES = 0.1
 """A component with this share of its voxels on either side of the midline may hold both lungs."""
 
-SMALLER_LUNG = 0.15
+SMALLER_LUNG = 0.1
 """Smallest share of both lungs' volume that the smaller one has, short of a collapse."""
 
 APART_MM = 60.0
 """The centroids of two lungs are farther apart than this from side to side."""
 
-EROSIONS_MM = (1.5, 2.5, 3.5, 5.0, 7.0, 9.0, 12.0)
-"""Junction lines are 1 to 5 mm thick and a few centimetres long: eroding by this much parts the lungs there."""
+LINES_HU = (-700, -600, 0)
+"""A junction line is a sheet brighter than this; 0 leaves all of it in, for lungs that touch without one."""
+
+EROSIONS_MM = (1.0, 1.7, 2.5, 3.5, 5.0, 7.0, 9.0, 12.0)
+"""A contact is 1 to 20 mm thick from front to back: eroding by half of it parts the lungs there."""
 
 SURELY_BOTH = 0.35
 """With this share on either side it is no single lung that has grown over the midline after the other's removal."""
-
-MIDDLE_HU = 150
-MIDDLE_MM = 15.0
-"""How much brighter the midline is made: less than a junction line is, which may lie centimetres off it."""
 
 OFF_MIDLINE_MM = 35.0
 """Beyond this from the midline, lung belongs to its side even where both lungs touch widely."""
@@ -68,19 +69,18 @@ def by_side(aerated: Mask, hu: NDArray[np.int16], midline_i: float, spacing_mm: 
         ):
             joined = found.labels == label
             box = box_of(joined, 0.0, spacing_mm)
-            middle_i = midline_i - box[2].start
-            cores = _cores(joined[box], spacing_mm)
+            cores = _cores(joined[box], hu[box], spacing_mm)
             if cores is None and SURELY_BOTH < share_left[label] < 1 - SURELY_BOTH:
-                cores = _far_from(middle_i, joined[box], spacing_mm)
+                cores = _far_from(midline_i - box[2].start, joined[box], spacing_mm)
             if cores is not None:
-                labels[box][joined[box]] = _flooded(joined[box], hu[box], cores, middle_i, spacing_mm)[joined[box]]
+                labels[box][joined[box]] = _flooded(joined[box], hu[box], cores)[joined[box]]
     return labels
 
 
-def _cores(joined: Mask, spacing_mm: Spacing) -> tuple[Mask, Mask] | None:
+def _cores(joined: Mask, hu: NDArray[np.int16], spacing_mm: Spacing) -> tuple[Mask, Mask] | None:
     """Find the cores of the right and the left lung of one component, or None where eroding does not part it."""
-    depth = distance_to(~joined, spacing_mm)
-    for erosion in EROSIONS_MM:
+    depths = [distance_to(~(joined & (hu < line)), spacing_mm) for line in LINES_HU]
+    for erosion, depth in itertools.product(EROSIONS_MM, depths):
         cores = components(depth > erosion)
         if len(cores.sizes) < 3:
             continue
@@ -99,15 +99,8 @@ def _far_from(midline_i: float, joined: Mask, spacing_mm: Spacing) -> tuple[Mask
     return joined & (off_mm < -OFF_MIDLINE_MM), joined & (off_mm > OFF_MIDLINE_MM)
 
 
-def _flooded(
-    joined: Mask, hu: NDArray[np.int16], cores: tuple[Mask, Mask], middle_i: float, spacing_mm: Spacing
-) -> NDArray[np.uint8]:
-    """Flood both lungs from their cores through the darkest voxels first: they meet on the bright junction line.
-
-    Where there is none to be seen, they meet near the midline of the body.
-    """
+def _flooded(joined: Mask, hu: NDArray[np.int16], cores: tuple[Mask, Mask]) -> NDArray[np.uint8]:
+    """Flood both lungs from their cores through the darkest voxels first: they meet on the bright junction line."""
     markers = np.zeros(joined.shape, dtype=np.int8)
     markers[cores[0]], markers[cores[1]] = Lung.RIGHT, Lung.LEFT
-    off_mm = (np.arange(joined.shape[2]) - middle_i) * spacing_mm[2]
-    hu = hu + (MIDDLE_HU * np.exp(-0.5 * (off_mm / MIDDLE_MM) ** 2)).astype(np.int16)
     return np.asarray(watershed(hu, markers, mask=joined), dtype=np.uint8)  # type: ignore[no-untyped-call]  # has no types

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from phantom_cases import changed, dice, phantom, phantom_ct, phantom_lungs, places_mm, volume_of
+from scipy import ndimage
 
 from covnode.infer.lesions import find_lesions
 from covnode.infer.lungs import IDENTITY, segment_lungs
@@ -13,8 +14,8 @@ def found_in(preset, seed=5):
     return lungs, find_lesions(phantom_ct(preset, seed), lungs)
 
 
-def affected_percent(preset, seed=5):
-    return measure(phantom_ct(preset, seed), *found_in(preset, seed)).affected_percent
+def figures_of(preset, seed=5):
+    return measure(phantom_ct(preset, seed), *found_in(preset, seed))
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +23,12 @@ def severe():
     return found_in("covid-severe")
 
 
-@pytest.mark.parametrize("seed", [5, 8])
+@pytest.mark.parametrize("seed", [1, 5])
 def test_a_normal_phantom_has_hardly_any_lesion(seed):
-    assert affected_percent("normal", seed).total < 1.0
+    figures = figures_of("normal", seed)
+    assert figures.affected_percent.total < 1.0
+    # The heart and the liver between stretches of lung are no consolidation.
+    assert figures.consolidation_ml.total < 8
 
 
 def test_ground_glass_and_consolidation_lie_on_the_true_ones(severe):
@@ -45,7 +49,7 @@ def test_lesions_of_other_presets_lie_on_the_true_ones(preset, kind, least):
 
 
 def test_the_affected_share_is_near_the_truth():
-    made, found = phantom("covid-severe"), affected_percent("covid-severe")
+    made, found = phantom("covid-severe"), figures_of("covid-severe").affected_percent
     for side, percent in ((Lung.RIGHT, found.right), (Lung.LEFT, found.left)):
         lung = made.lung_labels == side
         true = 100 * np.count_nonzero(lung & (made.lesion_labels > 0)) / np.count_nonzero(lung)
@@ -61,11 +65,11 @@ def test_lesions_stay_inside_the_lungs(severe):
 
 def test_the_noise_of_a_sharp_kernel_changes_little():
     volume = phantom_ct("covid-mild")
-    noise = np.random.default_rng(3).normal(0, 80, volume.voxels_hu.shape)
+    noise = np.random.default_rng(3).normal(0, 120, volume.voxels_hu.shape)
     noisy = changed(volume, np.clip(volume.voxels_hu + noise, -1024, 3071).astype(np.int16))
     lungs = segment_lungs(noisy)
     found = measure(noisy, lungs, find_lesions(noisy, lungs)).affected_percent
-    assert found.total == pytest.approx(affected_percent("covid-mild").total, abs=3)
+    assert found.total == pytest.approx(figures_of("covid-mild").affected_percent.total, abs=3)
 
 
 def test_the_same_volume_gives_the_same_lesions(severe):
@@ -96,8 +100,10 @@ def with_ball(volume, centre_mm, radius_mm, hu):
     return ball
 
 
-def test_half_filled_borders_are_no_lesion():
+@pytest.mark.parametrize("blur_mm", [0.0, 0.8, 1.5])
+def test_half_filled_borders_are_no_lesion(blur_mm):
     volume, lungs = lung_block()
+    volume = changed(volume, ndimage.gaussian_filter(volume.voxels_hu, blur_mm / SPACING_MM[0]))
     assert not find_lesions(volume, lungs).labels.any()
 
 

@@ -96,6 +96,7 @@ def test_the_tumour_stays_inside_and_the_rest_is_nearly_free(analysed, name):
     share = figures.affected_percent
     assert (share.right if well is Lung.RIGHT else share.left) < 5
     assert 3 < share.total < 8
+    assert not lesions.labels[lungs.labels == 0].any()
 
 
 @pytest.mark.parametrize("name", SERIES)
