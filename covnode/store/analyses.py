@@ -141,24 +141,6 @@ def uncount_attempt(session: Session, held: AnalysisClaim) -> None:
     session.execute(_held(held.analysis_id, held.fence).values(attempts=AnalysisRow.attempts - 1))
 
 
-def open_jobs(session: Session) -> list[Job]:
-    """Return the newest job of each analysis that has not ended."""
-    rows = session.scalars(sa.select(AnalysisRow).where(AnalysisRow.state.in_(_OPEN)))
-    return [Job(JobKind.ANALYSIS, row.analysis_id, row.enqueues) for row in rows]
-
-
-def enqueue_again(session: Session, lost: Job) -> Job:
-    """Return the next job of an analysis whose job is gone; StaleClaim when somebody else was first."""
-    row = AnalysisRow
-    guarded(
-        session,
-        sa.update(row)
-        .where(row.analysis_id == lost.subject_id, row.enqueues == lost.enqueues, row.state.in_(_OPEN))
-        .values(enqueues=row.enqueues + 1),
-    )
-    return Job(JobKind.ANALYSIS, lost.subject_id, lost.enqueues + 1)
-
-
 def retry(session: Session, analysis_id: str) -> Job:
     """Queue an analysis that ended without a result once more; StaleClaim when it is in another state."""
     row = AnalysisRow

@@ -107,24 +107,6 @@ def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: s
     return Job(JobKind.DELIVERY, held.delivery_id, _enqueues(session, held.delivery_id), delay_s)
 
 
-def open_jobs(session: Session) -> list[Job]:
-    """Return the newest job of each delivery that has not ended."""
-    rows = session.scalars(sa.select(DeliveryRow).where(DeliveryRow.state.in_(_OPEN)))
-    return [Job(JobKind.DELIVERY, row.delivery_id, row.enqueues) for row in rows]
-
-
-def enqueue_again(session: Session, lost: Job) -> Job:
-    """Return the next job of a delivery whose job is gone; StaleClaim when somebody else was first."""
-    row = DeliveryRow
-    guarded(
-        session,
-        sa.update(row)
-        .where(row.delivery_id == lost.subject_id, row.enqueues == lost.enqueues, row.state.in_(_OPEN))
-        .values(enqueues=row.enqueues + 1),
-    )
-    return Job(JobKind.DELIVERY, lost.subject_id, lost.enqueues + 1)
-
-
 def retry(session: Session, delivery_id: str) -> Job:
     """Queue a parked delivery once more; StaleClaim when it is in another state."""
     row = DeliveryRow

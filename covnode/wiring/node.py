@@ -20,7 +20,7 @@ from covnode.queue.leases import Leases
 from covnode.queue.port import Handler
 from covnode.records.job import JobKind
 from covnode.settings import Home, Settings, load_settings
-from covnode.store import analyses, deliveries, executors
+from covnode.store import executors, requeue
 from covnode.store.engine import make_engine, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
 
@@ -177,17 +177,16 @@ def requeue_lost(node: Node) -> None:
 
     Our tables are the truth: whatever happened to the engine's rows, an open analysis or delivery gets a job.
     """
-    for records in (analyses, deliveries):
-        with node.transaction() as session:
-            jobs = records.open_jobs(session)
-        # A job that is just being enqueued is committed together with its row, so what is open has one by now.
-        for lost in node.queue.ended(jobs):
-            try:
-                with node.transaction() as session:
-                    node.queue.enqueue(session, records.enqueue_again(session, lost))
-            except StaleClaim:
-                continue  # it ended between the two looks
-            get_logger().warning("job_requeued", kind=lost.kind, subject_id=lost.subject_id)
+    with node.transaction() as session:
+        jobs = requeue.open_jobs(session)
+    # A job that is just being enqueued is committed together with its row, so what is open has one by now.
+    for lost in node.queue.ended(jobs):
+        try:
+            with node.transaction() as session:
+                node.queue.enqueue(session, requeue.enqueue_again(session, lost))
+        except StaleClaim:
+            continue  # it ended between the two looks
+        get_logger().warning("job_requeued", kind=lost.kind, subject_id=lost.subject_id)
 
 
 def stop_event() -> threading.Event:
