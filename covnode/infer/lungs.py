@@ -12,7 +12,7 @@ from scipy import ndimage
 from covnode import __version__
 from covnode.imaging.blocks import Factors, block_mean, coarser, factors_towards, spread
 from covnode.imaging.components import Mask, components, reached_within_slices
-from covnode.imaging.morphology import Spacing, box_of, dilate
+from covnode.imaging.morphology import Spacing, box_of, dilate, opened_in_slices
 from covnode.infer.airways import find_airway
 from covnode.infer.body import find_body
 from covnode.infer.plausibility import require_lungs
@@ -36,6 +36,9 @@ AERATED_HU = -300
 
 PARTING_HU = -500
 """A bowel that thick slices blur into the lung above it is parted from it here; ground glass is let in afterwards."""
+
+BROAD_MM = 4.0
+"""Radius of a disk that ground glass holds where it fills all lung of a slice."""
 
 INFLATED_BORDER_HU = -400
 TISSUE_HU = 40
@@ -81,7 +84,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     box = box_of(body, 0.0, spacing_mm)
     hu, body = hu[box], body[box]
     airway = dilate(find_airway(hu, body, spacing_mm), max(WALL_MM, *spacing_mm[1:]), spacing_mm)
-    aerated = _aerated(hu, body & ~airway, block_ml)
+    aerated = _aerated(hu, body & ~airway, spacing_mm, block_ml)
     require_lungs(aerated, block_ml)
     labels = _labelled(hu, aerated, airway, body, spacing_mm)
     border_hu = _border_hu(hu, labels, spacing_mm)
@@ -92,7 +95,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     return LungMask(found, IDENTITY)
 
 
-def _aerated(hu: NDArray[np.int16], inside: Mask, block_ml: float) -> Mask:
+def _aerated(hu: NDArray[np.int16], inside: Mask, spacing_mm: Spacing, block_ml: float) -> Mask:
     """Find the large aerated components that are no gas."""
     found = components((hu < PARTING_HU) & inside)
     lungs: list[int] = []
@@ -104,7 +107,12 @@ def _aerated(hu: NDArray[np.int16], inside: Mask, block_ml: float) -> Mask:
             lungs.append(label)
     kept = found.mask_of(lungs)
     others = ndimage.binary_dilation((found.labels > 0) & ~kept, ndimage.generate_binary_structure(3, 1)) & ~kept
-    return reached_within_slices(kept, (hu < AERATED_HU) & inside & ~others)
+    dense = (hu < AERATED_HU) & inside & ~others
+    # From slice to slice through broad ground glass alone: the blurred border of bowel gas is thin.
+    broad = components(opened_in_slices(dense, BROAD_MM, spacing_mm))
+    reached = reached_within_slices(kept, dense)
+    broad_reached = broad.mask_of([int(label) for label in np.unique(broad.labels[reached]) if label])
+    return reached_within_slices(reached | broad_reached, dense)
 
 
 def _labelled(hu: NDArray[np.int16], aerated: Mask, airway: Mask, body: Mask, spacing_mm: Spacing) -> NDArray[np.uint8]:

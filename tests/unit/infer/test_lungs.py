@@ -42,6 +42,17 @@ def test_ground_glass_stays_inside_the_lung():
     assert np.count_nonzero(found & ground_glass) > 0.97 * np.count_nonzero(ground_glass)
 
 
+def test_slices_whose_lung_is_ground_glass_alone_are_kept(normal):
+    lung = phantom("normal").lung_labels > 0
+    lowest = int(np.flatnonzero(lung.sum(axis=(1, 2)) > 200)[0])
+    filled = lung.copy()
+    filled[lowest + 4 :] = False
+    voxels = normal.voxels_hu.copy()
+    voxels[filled] = np.maximum(voxels[filled], -400)
+    found = segment_lungs(changed(normal, voxels)).labels > 0
+    assert np.count_nonzero(found & filled) > 0.8 * np.count_nonzero(filled)
+
+
 def test_right_is_the_patients_right(normal, normal_lungs):
     # i grows to the patient's left.
     middle = normal.voxels_hu.shape[2] / 2
