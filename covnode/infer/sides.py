@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
-from covnode.imaging.components import Mask, components
+from covnode.imaging.components import Components, Mask, components
 from covnode.imaging.morphology import Spacing, box_of, distance_to
 from covnode.records.volume import Lung
 
@@ -20,8 +20,11 @@ BOTH_SIDES = 0.1
 SMALLER_LUNG = 0.1
 """Smallest share of both lungs' volume that the smaller one has, short of a collapse."""
 
-APART_MM = 60.0
-"""The centroids of two lungs are farther apart than this from side to side."""
+ON_ITS_SIDE = 0.8
+"""Share of a part on one side of the midline that tells whose it is."""
+
+CLEAR = 0.97
+"""Share of all parts that must be told so: what still holds both lungs is more than the rest."""
 
 LINES_HU = (-700, -600, 0)
 """A junction line is a sheet brighter than this; 0 leaves all of it in, for lungs that touch without one."""
@@ -56,9 +59,7 @@ def by_side(aerated: Mask, hu: NDArray[np.int16], midline_i: float, spacing_mm: 
         uint8, same shape: 0 or a `Lung` label.
     """
     found = components(aerated)
-    on_left = np.arange(aerated.shape[2]) > midline_i
-    left_voxels = np.bincount(found.labels[:, :, on_left].ravel(), minlength=len(found.sizes))
-    share_left = left_voxels / np.maximum(found.sizes, 1)
+    share_left = _share_left(found, midline_i)
     side_of = np.where(share_left > 0.5, Lung.LEFT, Lung.RIGHT).astype(np.uint8)
     side_of[0] = 0
     labels: NDArray[np.uint8] = side_of[found.labels]
@@ -69,28 +70,34 @@ def by_side(aerated: Mask, hu: NDArray[np.int16], midline_i: float, spacing_mm: 
         ):
             joined = found.labels == label
             box = box_of(joined, 0.0, spacing_mm)
-            cores = _cores(joined[box], hu[box], spacing_mm)
+            middle_i = midline_i - box[2].start
+            cores = _cores(joined[box], hu[box], middle_i, spacing_mm)
             if cores is None and SURELY_BOTH < share_left[label] < 1 - SURELY_BOTH:
-                cores = _far_from(midline_i - box[2].start, joined[box], spacing_mm)
+                cores = _far_from(middle_i, joined[box], spacing_mm)
             if cores is not None:
                 labels[box][joined[box]] = _flooded(joined[box], hu[box], cores)[joined[box]]
     return labels
 
 
-def _cores(joined: Mask, hu: NDArray[np.int16], spacing_mm: Spacing) -> tuple[Mask, Mask] | None:
-    """Find the cores of the right and the left lung of one component, or None where eroding does not part it."""
+def _cores(joined: Mask, hu: NDArray[np.int16], middle_i: float, spacing_mm: Spacing) -> tuple[Mask, Mask] | None:
+    """Find the cores of the right and of the left lung in one component, or None where eroding does not part them."""
     depths = [distance_to(~(joined & (hu < line)), spacing_mm) for line in LINES_HU]
     for erosion, depth in itertools.product(EROSIONS_MM, depths):
         cores = components(depth > erosion)
-        if len(cores.sizes) < 3:
-            continue
-        first, second = cores.by_size()[:2]
-        apart = abs(cores.centroids[first][2] - cores.centroids[second][2]) * spacing_mm[2]
-        if cores.sizes[second] < SMALLER_LUNG * (cores.sizes[first] + cores.sizes[second]) or apart < APART_MM:
-            continue
-        right, left = sorted((first, second), key=lambda label: float(cores.centroids[label][2]))
-        return cores.labels == right, cores.labels == left
+        share_left = _share_left(cores, middle_i)
+        on_right, on_left = share_left < 1 - ON_ITS_SIDE, share_left > ON_ITS_SIDE
+        on_right[0] = on_left[0] = False
+        total, right, left = cores.sizes[1:].sum(), cores.sizes[on_right].sum(), cores.sizes[on_left].sum()
+        if min(right, left) > SMALLER_LUNG * total and right + left > CLEAR * total:
+            return on_right[cores.labels], on_left[cores.labels]
     return None
+
+
+def _share_left(found: Components, middle_i: float) -> NDArray[np.float64]:
+    """Which share of each component's voxels lies to the left of the midline."""
+    on_left = np.arange(found.labels.shape[2]) > middle_i
+    voxels = np.bincount(found.labels[:, :, on_left].ravel(), minlength=len(found.sizes))
+    return np.asarray(voxels / np.maximum(found.sizes, 1))
 
 
 def _far_from(midline_i: float, joined: Mask, spacing_mm: Spacing) -> tuple[Mask, Mask]:

@@ -49,6 +49,24 @@ def test_a_line_off_the_midline_is_where_lungs_part():
     assert (found[:, 7:, 55:95] == Lung.LEFT).all()
 
 
+def test_a_fissure_does_not_part_a_lung_from_the_other():
+    aerated, hu = chest(contact=slice(0, 6))
+    hu[14:16, :, 5:45] = -500
+    # The upper half of the right lung and the left lung hang together.
+    aerated[:14, :, 45:55] = False
+    found = by_side(aerated, hu, MIDLINE, SPACING_MM)
+    assert np.count_nonzero(found != expected(aerated)) < 100
+
+
+def test_upper_lobes_that_touch_are_parted_although_fissures_part_them_from_the_lower_ones():
+    aerated, hu = chest(contact=slice(0, 6))
+    aerated[:16, :, 45:55] = False
+    hu[14:16, :, 5:45] = -500
+    hu[14:16, :, 55:95] = -650
+    found = by_side(aerated, hu, MIDLINE, SPACING_MM)
+    assert np.count_nonzero(found != expected(aerated)) < 100
+
+
 def test_a_single_lung_that_crosses_the_midline_stays_one():
     aerated = np.zeros((30, 60, 100), dtype=bool)
     aerated[:, :, 40:95] = True
