@@ -6,9 +6,9 @@ into a CUDA fault, this process lives on, keeps its lease and starts another chi
 
 import concurrent.futures
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.connection
-import multiprocessing.sharedctypes
 import os
 import threading
 import traceback
@@ -31,10 +31,10 @@ from covnode.wiring.plan import InferencePlan
 _ROLE = "worker"
 _POLL_S = 0.5
 
-_shown_percent: "multiprocessing.sharedctypes.Synchronized[int] | None" = None
+_shown_percent: ctypes.c_int | None = None
 
 
-def _enter_child(percent: "multiprocessing.sharedctypes.Synchronized[int]", log_level: str) -> None:
+def _enter_child(percent: ctypes.c_int, log_level: str) -> None:
     """Set the child up: quiet libraries, progress to the parent, and death with the parent."""
     global _shown_percent  # noqa: PLW0603 (the pool hands state to its child only through the initialiser)
     _shown_percent = percent
@@ -75,7 +75,8 @@ class InferenceChild:
     def __init__(self, node: Node) -> None:
         self.node = node
         self._context = multiprocessing.get_context("spawn")
-        self._percent = self._context.Value("i", 0)
+        # Without a lock, which a killed child would take with it.
+        self._percent = self._context.RawValue(ctypes.c_int, 0)
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPool:
