@@ -126,7 +126,7 @@ class LocalNode:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 (as above)
         deadline_s = time.monotonic() + _START_S
-        while not self._listens():
+        while not self.listens():
             if time.monotonic() > deadline_s or self.process.poll() is not None:
                 raise CovnodeError(f"the node does not listen: see {self.log}")
             time.sleep(0.2)
@@ -140,7 +140,8 @@ class LocalNode:
         _stop(self.process)
         self.process = None
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Whether its port accepts connections."""
         try:
             socket.create_connection((LOOPBACK, self.port), timeout=1.0).close()
         except OSError:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from processes import received, wait_until
+from processes import covnode, received, wait_until
 from pydicom import dcmread
 
+from covnode.deliver.scu import Destination, send
+from covnode.errors import TransientError
 from covnode.records.job import AnalysisState, DeliveryState
 from covnode.store.tables import DeliveredObjectRow
 
@@ -70,6 +72,33 @@ def test_a_killed_worker_takes_its_analysis_up_again_and_nothing_is_sent_twice(n
     assert pacs.waiting == 0
     with node.transaction() as session:
         assert session.query(DeliveredObjectRow).count() == 2
+
+
+def test_a_killed_receiver_loses_nothing_that_it_answered_for(idle_node, pacs, write_series):
+    idle_node.init("--pacs", pacs.address)
+    # The sender comes back before the broken-off series counts as complete.
+    assert covnode("config", "set", "receive.aborted_idle_s", "60", "--home", str(idle_node.root)).returncode == 0
+    idle_node.start()
+    folder = write_series()
+    files = sorted(folder.glob("*.dcm"))
+    receiver = idle_node.pid_of("receive")
+    answered = []
+
+    def kill_after_ten(path, _status):
+        answered.append(path)
+        if len(answered) == 10:
+            os.kill(receiver, signal.SIGKILL)
+
+    where = Destination("node", "COVNODE", "127.0.0.1", idle_node.port, 10.0)
+    with pytest.raises(TransientError):
+        send("SCANNER", where, files, kill_after_ten)
+    assert len(list(idle_node.home.spool.glob("ser-*/*.dcm"))) >= len(answered) >= 10
+    wait_until(lambda: idle_node.pid_of("receive") != receiver)
+    wait_until(idle_node.listens)
+    idle_node.push(folder)
+    assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]
+    (series,) = idle_node.series()
+    assert (series["instances"], series["revision"]) == (len(files), 1)
 
 
 def test_an_inference_child_that_died_while_idle_costs_one_attempt(node, pacs, write_series):
