@@ -58,10 +58,6 @@ class Rule:
     codes: bool = False
 
 
-_TEMPORAL_VRS = frozenset({"DA", "DT", "TM"})
-TIMEZONE_OFFSET_FROM_UTC = 0x00080201
-
-
 def _table(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader((files(__package__) / name).read_text(encoding="utf-8").splitlines()))
 

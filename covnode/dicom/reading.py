@@ -92,15 +92,6 @@ class FileHeader:
     pixels: PixelLocation | None
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether the file has the preamble and prefix of PS3.10 section 7.1."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True)
 class FolderSeries:
     """Files of one series, sorted by path."""

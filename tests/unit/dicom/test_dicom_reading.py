@@ -16,7 +16,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from covnode.dicom.reading import UNDEFINED_LENGTH, find_series, is_dicom_file, open_pixels, quietly, read_header
+from covnode.dicom.reading import UNDEFINED_LENGTH, find_series, open_pixels, quietly, read_header
 from covnode.dicom.values import integer, items, number, numbers, text, texts
 from covnode.errors import NotDicom
 
@@ -66,13 +66,6 @@ def test_a_single_file_is_a_folder_of_one(tmp_path):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         find_series(tmp_path / "nowhere")
-
-
-def test_is_dicom_file(tmp_path):
-    (tmp_path / "short").write_bytes(b"DICM")
-    assert is_dicom_file(write_instance(tmp_path / "a.dcm"))
-    assert not is_dicom_file(tmp_path / "short")
-    assert not is_dicom_file(tmp_path / "nowhere")
 
 
 def test_nothing_is_printed_and_global_settings_are_restored(tmp_path, capfd):
