@@ -13,20 +13,15 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-)
 
 from covnode.deliver.character_sets import declare_character_set
 from covnode.deliver.dicom_json import element_from_json
+from covnode.dicom.dimse import CT_SOP_CLASSES
 from covnode.dicom.identity_attributes import IDENTITY_KEYWORDS, REQUIRED_KEYWORDS
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import DeliveryRefused
 from covnode.records.identity import Identity
 
-_CT_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 _FRAMES_OF_REFERENCE = ("FrameOfReferenceUID", "ReferencedFrameOfReferenceUID")
 _SPECIFIC_CHARACTER_SET = "00080005"
 
@@ -92,7 +87,7 @@ def _refuse_unmapped(result: Dataset, identity: Identity) -> None:
     known = identity.uid_map
     for dataset in _data_sets(result):
         required = _values(dataset.get("StudyInstanceUID"))
-        if dataset.get("ReferencedSOPClassUID") in _CT_CLASSES:
+        if dataset.get("ReferencedSOPClassUID") in CT_SOP_CLASSES:
             required += _values(dataset.get("ReferencedSOPInstanceUID"))
         if dataset is not result and _holds_ct(dataset):
             required += _values(dataset.get("SeriesInstanceUID"))
@@ -111,7 +106,7 @@ def _holds_ct(item: Dataset) -> bool:
     """Whether an item that names a series refers to CT images in it."""
     if "SeriesInstanceUID" not in item:
         return False
-    return any(dataset.get("ReferencedSOPClassUID") in _CT_CLASSES for dataset in _data_sets(item))
+    return any(dataset.get("ReferencedSOPClassUID") in CT_SOP_CLASSES for dataset in _data_sets(item))
 
 
 def _restore_uids(result: Dataset, uid_map: dict[str, str]) -> None:

@@ -1,5 +1,10 @@
 """Figures of the DIMSE services that more than one stage names."""
 
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+CT_SOP_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+"""What the node takes, and what its results refer to."""
+
 VERIFICATION = "1.2.840.10008.1.1"
 """SOP Class UID of C-ECHO (PS3.4 A.4)."""
 

@@ -9,24 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pydicom.uid import (
-    AllTransferSyntaxes,
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    ExplicitVRLittleEndian,
-    LegacyConvertedEnhancedCTImageStorage,
-)
+from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import ThreadedAssociationServer
 
-from covnode.dicom.dimse import OUT_OF_RESOURCES, SUCCESS, VERIFICATION
+from covnode.dicom.dimse import CT_SOP_CLASSES, OUT_OF_RESOURCES, SUCCESS, VERIFICATION
 from covnode.errors import InstanceRefused, TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import ABORTED, RELEASED, AssociationLedger
 from covnode.receive.spool import IncomingInstance, read_incoming
 
-SOP_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 # pynetdicom takes the first of its own list that the peer proposes in the context.
 TRANSFER_SYNTAXES = [
     ExplicitVRLittleEndian,
@@ -80,7 +73,7 @@ class StorageScp:
         entity.maximum_associations = self._listener.max_associations
         entity.network_timeout = self._listener.network_timeout_s
         entity.maximum_pdu_size = 0
-        for sop_class in SOP_CLASSES:
+        for sop_class in CT_SOP_CLASSES:
             entity.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         entity.add_supported_context(VERIFICATION)
         self._server = entity.start_server(
