@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
 
 CONFIG_NAME = "covnode.toml"
 _ENVIRONMENT_PREFIX = "COVNODE__"
+
+CT_KEYWORDS = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
+"""The SOP classes that the node can analyse, by keyword."""
 
 
 class _Section(BaseModel):
@@ -34,18 +37,96 @@ class NodeSettings(_Section):
 
 
 class ReceiveSettings(_Section):
-    """The front door."""
+    """The front door: C-STORE, C-ECHO and storage commitment, without TLS."""
 
-    bind: str = Field(default="0.0.0.0", description="address that the C-STORE SCP listens on")  # noqa: S104 (modalities push from other hosts)
-    port: int = Field(default=11112, ge=0, le=65535, description="port of the C-STORE SCP")
-    idle_s: float = Field(
-        default=5.0, gt=0, description="a released series is complete after this long without a slice"
+    enabled: bool = Field(default=True, description="listen without TLS")
+    bind: str = Field(default="0.0.0.0", description="address that the DICOM ports listen on")  # noqa: S104 (modalities push from other hosts)
+    port: int = Field(default=11112, ge=0, le=65535, description="port without TLS")
+    processes: int = Field(default=2, ge=1, le=16, description="processes that receive, on the same ports")
+    called_ae_titles: tuple[str, ...] = Field(
+        default=(), description='AE titles that this node answers to beside its own; "*": any'
     )
+    calling_ae_titles: tuple[AETitle, ...] = Field(default=(), description="AE titles that may push; empty: any")
+    allow_from: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="addresses and networks (192.0.2.0/24) that may connect; empty: any"
+    )
+    max_associations: int = Field(default=32, ge=1, description="associations open at a time")
+    max_associations_per_peer: int = Field(default=16, ge=1, description="the same for one calling AE title")
+    network_timeout_s: float = Field(default=60.0, gt=0, description="a silent association is aborted after this long")
+    association_timeout_s: float = Field(
+        default=14400.0, gt=0, description="an association is aborted after this long, whatever it does"
+    )
+    max_pdu_bytes: int = Field(default=1 << 20, ge=4096, le=1 << 26, description="longest PDU that a sender may send")
+    sop_classes: tuple[str, ...] = Field(
+        default=CT_KEYWORDS, description="SOP classes that are taken, by keyword or UID"
+    )
+    transfer_syntaxes: tuple[str, ...] = Field(
+        default=(), description="transfer syntaxes that are taken, by UID, the preferred first; empty: all, as sent"
+    )
+    min_free_gb: float = Field(default=2.0, ge=0, description="with less room on the spool's disk nothing is taken")
+    late_slices: Literal["amend", "ignore", "new_series"] = Field(
+        default="amend",
+        description="a slice that comes after its series was complete: amend: analyse again, the new result "
+        "supersedes; ignore: keep it, change nothing; new_series: it begins a series of its own",
+    )
+
+
+class CompletenessSettings(_Section):
+    """When a series counts as complete."""
+
+    idle_s: float = Field(default=5.0, gt=0, description="quiet time after the release, when the slices show no gap")
+    gap_idle_s: float = Field(default=30.0, gt=0, description="the same when a slice seems to be missing")
+    open_idle_s: float = Field(default=30.0, gt=0, description="the same while the sender keeps its association open")
     aborted_idle_s: float = Field(
         default=60.0, gt=0, description="the same when the association broke: the sender may come back"
     )
-    max_associations: int = Field(default=20, ge=1, description="associations open at a time")
-    network_timeout_s: float = Field(default=60.0, gt=0, description="a silent association is aborted after this long")
+    watchdog_s: float = Field(
+        default=3600.0, gt=0, description="a series that is not complete after this long is reported and closed"
+    )
+
+
+class ChoiceSettings(_Section):
+    """Which series of a study are analysed."""
+
+    analyse: Literal["best", "all"] = Field(
+        default="best",
+        description="best: the one with the best score of each study; all: every one that the rules take",
+    )
+    study_idle_s: float = Field(
+        default=10.0, ge=0, description="a study is quiet for this long before its series is chosen; STAT does not wait"
+    )
+    rules: str = Field(default="", description="file of rules (TOML) in place of those that ship; empty: those")
+
+
+class TlsSettings(_Section):
+    """DICOM TLS (BCP 195 profile of PS3.15 B.9 and later), on a port of its own."""
+
+    enabled: bool = Field(default=False, description="listen with TLS")
+    port: int = Field(default=2762, ge=0, le=65535, description="port with TLS")
+    certificate: str = Field(default="", description="file of this node's certificate with its chain (PEM)")
+    key: str = Field(default="", description="file of its private key (PEM)")
+    client_ca: str = Field(
+        default="", description="file of the CAs whose clients may connect (PEM); empty: clients need no certificate"
+    )
+
+
+class StowSettings(_Section):
+    """DICOMweb: STOW-RS in."""
+
+    enabled: bool = Field(default=False, description="listen for STOW-RS")
+    port: int = Field(default=8042, ge=0, le=65535, description="port of STOW-RS, on the address of receive.bind")
+    token_file: str = Field(default="", description="file with one bearer token a line; empty: no token is asked for")
+    tls: bool = Field(default=True, description="HTTPS with the certificate, key and client CAs of [tls]")
+    max_requests: int = Field(default=8, ge=1, description="requests at a time; more are answered 503")
+    max_instance_mb: float = Field(default=4096.0, gt=0, description="a larger instance is refused")
+
+
+class CommitmentSettings(_Section):
+    """Storage Commitment Push Model SCP."""
+
+    enabled: bool = Field(default=True, description="answer storage commitment requests")
+    retry_s: float = Field(default=30.0, gt=0, description="pause before a report is tried again")
+    give_up_after_s: float = Field(default=86400.0, gt=0, description="a report that cannot be given is dropped")
 
 
 class DatabaseSettings(_Section):
@@ -82,6 +163,9 @@ class PeerSettings(_Section):
     host: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
     deliver: bool = Field(default=False, description="results are sent to this peer")
+    count_by_find: bool = Field(
+        default=False, description="ask this peer by C-FIND how many instances a series that it sends has"
+    )
     accept_demonstration: bool = Field(
         default=False, description="also send probability and severity of models that are for demonstration only"
     )
@@ -92,6 +176,11 @@ class Settings(_Section):
 
     node: NodeSettings = NodeSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    tls: TlsSettings = TlsSettings()
+    stow: StowSettings = StowSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
+    completeness: CompletenessSettings = CompletenessSettings()
+    choice: ChoiceSettings = ChoiceSettings()
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     deliver: DeliverSettings = DeliverSettings()
@@ -107,6 +196,8 @@ class Home:
         self.keys = self.root / "keys" / "pseudonyms.key"
         self.spool = self.root / "spool"
         self.incoming = self.root / "spool" / "incoming"
+        self.damaged = self.root / "spool" / "damaged"
+        self.commitments = self.root / "spool" / "commitments"
         self.deidentified = self.root / "deidentified"
         self.results = self.root / "results"
         self.outbox = self.root / "outbox"
@@ -116,7 +207,17 @@ class Home:
     @property
     def folders(self) -> tuple[Path, ...]:
         """All folders that hold data, private to the node's user."""
-        return (self.spool, self.incoming, self.deidentified, self.results, self.outbox, self.models, self.keys.parent)
+        return (
+            self.spool,
+            self.incoming,
+            self.damaged,
+            self.commitments,
+            self.deidentified,
+            self.results,
+            self.outbox,
+            self.models,
+            self.keys.parent,
+        )
 
     def database_url(self, settings: Settings) -> str:
         """Return the SQLAlchemy URL in force."""

@@ -27,6 +27,18 @@ def received(pacs: StandInPacs, count: int, timeout_s: float = 200) -> list[Data
     return [dcmread(path) for path in pacs.wait(count, timeout_s)]
 
 
+SHORT_WAITS = {
+    "completeness.idle_s": "1",
+    "completeness.gap_idle_s": "1",
+    "completeness.open_idle_s": "2",
+    "completeness.aborted_idle_s": "2",
+    "choice.analyse": "all",
+    "choice.study_idle_s": "0",
+    "receive.min_free_gb": "0.05",
+    "deliver.first_retry_s": "1",
+}
+
+
 class NodeUnderTest(LocalNode):
     """A node with short waits, and questions to ask it."""
 
@@ -35,7 +47,7 @@ class NodeUnderTest(LocalNode):
     def init(self, *options: str) -> None:
         super().init(*options)
         document = read_document(self.home)
-        for key, value in {"receive.idle_s": "1", "receive.aborted_idle_s": "2", "deliver.first_retry_s": "1"}.items():
+        for key, value in SHORT_WAITS.items():
             set_value(document, key, value)
         write_document(self.home, document)
 

@@ -13,10 +13,12 @@ class JobKind(StrEnum):
 
 
 class SeriesState(StrEnum):
-    """Where a series stands before its analysis."""
+    """Where a series stands before its analysis; COMPLETE ones wait until their study is quiet and one is chosen."""
 
     RECEIVING = "receiving"
     COMPLETE = "complete"
+    CHOSEN = "chosen"
+    NOT_CHOSEN = "not_chosen"
     QUARANTINED = "quarantined"
     HANDED_OVER = "handed_over"
 

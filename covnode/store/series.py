@@ -97,20 +97,27 @@ def mark_complete(session: Session, series_id: str, revision: int, evidence: str
     _move(session, (series_id, revision), SeriesState.RECEIVING, state=SeriesState.COMPLETE, completeness=evidence)
 
 
+def mark_chosen(session: Session, series_id: str, revision: int) -> None:
+    """Note that the series is to be analysed; StaleClaim when a late slice came meanwhile."""
+    _move(session, (series_id, revision), SeriesState.COMPLETE, state=SeriesState.CHOSEN)
+
+
 def mark_handed_over(session: Session, series_id: str, revision: int) -> None:
     """Note that the de-identified copy is in the queue; StaleClaim when a late slice came meanwhile."""
-    _move(session, (series_id, revision), SeriesState.COMPLETE, state=SeriesState.HANDED_OVER)
+    _move(session, (series_id, revision), SeriesState.CHOSEN, state=SeriesState.HANDED_OVER)
 
 
 def quarantine(session: Session, series_id: str, revision: int, code: str, reason: str) -> None:
     """Keep the series in the spool, where it goes no further until a person looks."""
-    _move(
+    guarded(
         session,
-        (series_id, revision),
-        SeriesState.COMPLETE,
-        state=SeriesState.QUARANTINED,
-        reason_code=code,
-        reason=reason,
+        sa.update(SeriesRow)
+        .where(
+            SeriesRow.series_id == series_id,
+            SeriesRow.revision == revision,
+            SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN)),
+        )
+        .values(state=SeriesState.QUARANTINED, state_at=utc_now(), reason_code=code, reason=reason),
     )
 
 

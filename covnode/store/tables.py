@@ -33,12 +33,33 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: sa.JSON, list[str]: sa.JSON}  # noqa: RUF012 (SQLAlchemy reads it from the class)
 
 
+class StudyRow(Base):
+    """A study that series came in of.
+
+    ``chosen_series_id`` is the series whose analysis counts; each change of it is a new ``choice_revision``.
+    """
+
+    __tablename__ = "studies"
+
+    study_id: Mapped[str] = mapped_column(primary_key=True)
+    study_digest: Mapped[str] = mapped_column(unique=True)
+    received_at: Mapped[datetime]
+    last_instance_at: Mapped[datetime]
+    stat: Mapped[bool] = mapped_column(default=False)
+    choice_revision: Mapped[int] = mapped_column(default=0)
+    chosen_series_id: Mapped[str | None]
+
+
 class SeriesRow(Base):
-    """A series that came in."""
+    """A series that came in.
+
+    ``completeness`` is the evidence as a sentence, ``evidence`` as figures; ``score_sheet`` why it was chosen or not.
+    """
 
     __tablename__ = "series"
 
     series_id: Mapped[str] = mapped_column(primary_key=True)
+    study_id: Mapped[str | None] = mapped_column(sa.ForeignKey("studies.study_id"), index=True)
     series_digest: Mapped[str] = mapped_column(unique=True)
     state: Mapped[str] = mapped_column(index=True)
     revision: Mapped[int]
@@ -47,14 +68,20 @@ class SeriesRow(Base):
     state_at: Mapped[datetime]
     instance_count: Mapped[int] = mapped_column(default=0)
     source_ae_title: Mapped[str]
+    expected_instances: Mapped[int | None]
     completeness: Mapped[str | None]
+    evidence: Mapped[dict[str, Any] | None]
+    score_sheet: Mapped[dict[str, Any] | None]
     intake_attempts: Mapped[int] = mapped_column(default=0)
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
 
 
 class InstanceRow(Base):
-    """One received instance; the same SOP Instance UID with other content is a second row."""
+    """One received instance; the same SOP Instance UID with other content is a second row.
+
+    ``file_name`` is relative to the spool; ``facts`` are a SliceFacts; a late slice that was not wanted is ``ignored``.
+    """
 
     __tablename__ = "instances"
     __table_args__ = (sa.UniqueConstraint("series_id", "sop_digest", "content_sha256"),)
@@ -68,6 +95,9 @@ class InstanceRow(Base):
     sop_class_uid: Mapped[str]
     transfer_syntax_uid: Mapped[str]
     received_at: Mapped[datetime]
+    patient_digest: Mapped[str | None]
+    facts: Mapped[dict[str, Any] | None]
+    ignored: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
 
 class IdentityRow(Base):

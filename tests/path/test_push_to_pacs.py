@@ -77,7 +77,7 @@ def test_a_killed_worker_takes_its_analysis_up_again_and_nothing_is_sent_twice(n
 def test_a_killed_receiver_loses_nothing_that_it_answered_for(idle_node, pacs, write_series):
     idle_node.init("--pacs", pacs.address)
     # The sender comes back before the broken-off series counts as complete.
-    assert covnode("config", "set", "receive.aborted_idle_s", "60", "--home", str(idle_node.root)).returncode == 0
+    assert covnode("config", "set", "completeness.aborted_idle_s", "60", "--home", str(idle_node.root)).returncode == 0
     idle_node.start()
     folder = write_series()
     files = sorted(folder.glob("*.dcm"))
