@@ -7,7 +7,8 @@ import typer
 from rich.progress import Progress
 
 from covnode.cli.console import parse_address, stderr, stdout
-from covnode.deliver.scu import Destination, send
+from covnode.deliver.scu import send
+from covnode.dicom.association import Destination
 from covnode.dicom.reading import find_series
 from covnode.errors import ConfigurationError
 

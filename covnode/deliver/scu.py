@@ -4,59 +4,15 @@ Comes from pipeline.delivery, after the interlock; goes to the PACS.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from pydicom import dcmread
-from pynetdicom import AE
 from pynetdicom.association import Association
 
+from covnode.dicom.association import Destination, associate
 from covnode.dicom.dimse import OUT_OF_RESOURCES, PROCESSING_FAILURE, STORED, SUCCESS, VERIFICATION
 from covnode.errors import DeliveryRefused, TransientError
-
-_REJECTED_PERMANENT = 0x01
-
-
-@dataclass(frozen=True)
-class Destination:
-    """The AE that results go to."""
-
-    name: str
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float
-
-
-def _associate(
-    calling_ae_title: str, destination: Destination, contexts: Sequence[tuple[str, str | None]]
-) -> Association:
-    entity = AE(ae_title=calling_ae_title)
-    entity.acse_timeout = destination.timeout_s
-    entity.dimse_timeout = destination.timeout_s
-    entity.network_timeout = destination.timeout_s
-    entity.connection_timeout = destination.timeout_s
-    for sop_class, transfer_syntax in contexts:
-        entity.add_requested_context(sop_class, transfer_syntax)
-    try:
-        association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
-    except OSError:
-        raise TransientError(f"{destination.name}: the host {destination.host} cannot be found") from None
-    if association.is_established:
-        return association
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        if answer is not None and answer.result == _REJECTED_PERMANENT:
-            raise DeliveryRefused(
-                f"{destination.name} rejects the association for good (source {answer.result_source}, "
-                f"reason {answer.diagnostic}): is this AE title allowed there?",
-                code="association_rejected",
-            )
-        raise TransientError(f"{destination.name} rejects the association for the moment")
-    if association.rejected_contexts:
-        raise DeliveryRefused(f"{destination.name} accepts none of the SOP classes", code="sop_class_not_accepted")
-    raise TransientError(f"{destination.name} does not answer at {destination.host}:{destination.port}")
 
 
 def _store(association: Association, path: Path) -> int | None:
@@ -76,7 +32,7 @@ def echo(calling_ae_title: str, destination: Destination) -> None:
     TransientError, DeliveryRefused
         It does not answer, or not with Success.
     """
-    association = _associate(calling_ae_title, destination, [(VERIFICATION, None)])
+    association = associate(calling_ae_title, destination, [(VERIFICATION, None)])
     try:
         status = association.send_c_echo()
     finally:
@@ -102,7 +58,7 @@ def send(
     """
     headers = [dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]) for path in paths]
     contexts = dict.fromkeys((str(h.SOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers)
-    association = _associate(calling_ae_title, destination, list(contexts))
+    association = associate(calling_ae_title, destination, list(contexts))
     try:
         accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
         for path, header in zip(paths, headers, strict=True):

@@ -8,7 +8,8 @@ from pathlib import Path
 from covnode.clock import utc_now
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deliver.restore import restore_identity
-from covnode.deliver.scu import Destination, send
+from covnode.deliver.scu import send
+from covnode.dicom.association import Destination
 from covnode.errors import DeliveryRefused
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery

@@ -6,7 +6,8 @@ import pytest
 from pydicom.uid import CTImageStorage, MRImageStorage
 from pynetdicom import AE, evt
 
-from covnode.deliver.scu import Destination, echo, send
+from covnode.deliver.scu import echo, send
+from covnode.dicom.association import Destination
 from covnode.errors import DeliveryRefused, TransientError
 
 

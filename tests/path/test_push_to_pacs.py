@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from processes import covnode, received, wait_until
 from pydicom import dcmread
 
-from covnode.deliver.scu import Destination, send
+from covnode.deliver.scu import send
+from covnode.dicom.association import Destination
 from covnode.errors import TransientError
 from covnode.records.job import AnalysisState, DeliveryState
 from covnode.store.tables import DeliveredObjectRow

@@ -1,0 +1,94 @@
+"""An association that the node opens itself: results to a peer, reports of commitment, questions, retrievals.
+
+Called by deliver and by receive, each with its own presentation contexts; goes to one peer. It moves no object.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+
+from covnode.errors import DeliveryRefused, TransientError
+
+_REJECTED_PERMANENT = 0x01
+_LONGEST_PDU_BYTES = 1 << 18
+
+Handlers = Sequence[tuple[evt.EventType, Callable[[evt.Event], Any]]]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Another AE, and how long its answers are awaited."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float
+
+
+def associate(
+    calling_ae_title: str,
+    destination: Destination,
+    contexts: Iterable[tuple[str, str | None]],
+    *,
+    as_scp: Iterable[str] = (),
+    handlers: Handlers = (),
+) -> Association:
+    """Open an association; the caller releases it.
+
+    Parameters
+    ----------
+    contexts
+        (SOP class, transfer syntax) of each presentation context; no transfer syntax: the uncompressed ones.
+    as_scp
+        SOP classes of which this node is the SCP although it opens the association (PS3.7 D.3.3.4).
+    handlers
+        What answers the peer's own requests on it.
+
+    Raises
+    ------
+    TransientError
+        The peer is away or rejects for the moment.
+    DeliveryRefused
+        It rejects for good, or accepts none of the contexts.
+    """
+    entity = AE(ae_title=calling_ae_title)
+    entity.acse_timeout = destination.timeout_s
+    entity.dimse_timeout = destination.timeout_s
+    entity.network_timeout = destination.timeout_s
+    entity.connection_timeout = destination.timeout_s
+    for sop_class, transfer_syntax in contexts:
+        entity.add_requested_context(sop_class, transfer_syntax)
+    roles = [build_role(sop_class, scu_role=False, scp_role=True) for sop_class in as_scp]
+    try:
+        association = entity.associate(
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            max_pdu=_LONGEST_PDU_BYTES,
+            ext_neg=[*roles],
+            evt_handlers=[*handlers],
+        )
+    except OSError:
+        raise TransientError(f"{destination.name}: the host {destination.host} cannot be found") from None
+    if association.is_established:
+        return association
+    raise _why_not(association, destination)
+
+
+def _why_not(association: Association, destination: Destination) -> TransientError | DeliveryRefused:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        if answer is not None and answer.result == _REJECTED_PERMANENT:
+            return DeliveryRefused(
+                f"{destination.name} rejects the association for good (source {answer.result_source}, "
+                f"reason {answer.diagnostic}): is this AE title allowed there?",
+                code="association_rejected",
+            )
+        return TransientError(f"{destination.name} rejects the association for the moment")
+    if association.rejected_contexts:
+        return DeliveryRefused(f"{destination.name} accepts none of the SOP classes", code="sop_class_not_accepted")
+    return TransientError(f"{destination.name} does not answer at {destination.host}:{destination.port}")
