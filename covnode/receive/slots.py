@@ -6,6 +6,7 @@ no counter that a killed door could leave wrong.
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -47,6 +48,8 @@ class AssociationSlots:
         self._folder = folder
         self._limit = limit
         self._per_peer = per_peer
+        # Open once, to look at each file without opening it: a door looks at all of them for each association.
+        self._probes: list[FileIO] = []
 
     def take(self, calling: str) -> Slot | None:
         """Take a place for an association of ``calling``; None when all, or all of this peer, are taken.
@@ -57,38 +60,34 @@ class AssociationSlots:
             A file cannot be opened or written.
         """
         name = calling.encode("utf-8", "replace")
-        free: FileIO | None = None
+        free: Path | None = None
         of_this_peer = 0
         with self._guarded():
             for number in range(self._limit):
                 path = self._folder / str(number)
-                if free is not None and not path.exists():
-                    break  # files are made in order, and are never removed: none behind this one is taken
-                file = FileIO(path, "a+")
-                if free is None and _locked(file):
-                    free = file
-                    continue
-                with file:
-                    if not _locked(file):
-                        file.seek(0)
-                        of_this_peer += file.read() == name
+                # Files are made in order and never removed: behind the first that is not there, none is taken.
+                if free is not None and number >= len(self._probes) and not path.exists():
+                    break
+                if number >= len(self._probes):
+                    self._probes.append(FileIO(path, "a+"))
+                probe = self._probes[number]
+                if _is_held(probe):
+                    of_this_peer += os.pread(probe.fileno(), len(name) + 1, 0) == name
+                elif free is None:
+                    free = path
             if free is None or of_this_peer >= self._per_peer:
-                if free is not None:
-                    free.close()
                 return None
-            free.truncate(0)
-            free.write(name)
-            return Slot(free)
+            return _hold(free, name)
 
     def in_use(self) -> int:
         """Return how many associations are open now."""
+        held = 0
         with self._guarded():
-            return sum(not self._is_free(path) for path in self._folder.iterdir() if path.name != _GUARD)
-
-    @staticmethod
-    def _is_free(path: Path) -> bool:
-        with FileIO(path, "r") as file:
-            return _locked(file)
+            for path in self._folder.iterdir():
+                if path.name != _GUARD:
+                    with FileIO(path, "r") as file:
+                        held += _is_held(file)
+        return held
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -98,10 +97,19 @@ class AssociationSlots:
             yield
 
 
-def _locked(file: FileIO) -> bool:
-    """Lock the file if nobody else holds it; it belongs to the open file, so threads exclude each other too."""
+def _hold(path: Path, name: bytes) -> Slot:
+    file = FileIO(path, "a+")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.truncate(0)
+    file.write(name)
+    return Slot(file)
+
+
+def _is_held(file: FileIO) -> bool:
+    """Return whether somebody holds the file; a lock belongs to the open file, so threads exclude each other too."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
