@@ -7,10 +7,12 @@ from collections.abc import Callable
 import typer
 
 from covnode.cli.console import HomeOption, JsonOption, home_of, show_rows
+from covnode.clock import utc_now
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deliver.scu import echo
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.queue.leases import SILENT_S
+from covnode.receive.tls import ReloadingServerContext, expires_at
 from covnode.settings import PeerSettings
 from covnode.store import executors
 from covnode.wiring.model_store import known_models
@@ -18,6 +20,7 @@ from covnode.wiring.node import Node, open_node
 from covnode.wiring.sender import destination_of
 
 _LEAST_FREE_GB = 10.0
+_LEAST_CERTIFICATE_DAYS = 30
 Check = Callable[[Node], str]
 
 
@@ -35,6 +38,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "models": _models,
         "processes": _processes,
         "port": _port,
+        "certificate": _certificate,
         **{f"peer {name}": _peer_check(name, peer) for name, peer in node.settings.peers.items()},
     }
     rows = [{"check": "configuration", "ok": True, "finding": str(node.home.config)}]
@@ -96,6 +100,19 @@ def _port(node: Node) -> str:
     except OSError:
         return f"{receive.port}: nobody listens"
     return f"{receive.port}: a node listens"
+
+
+def _certificate(node: Node) -> str:
+    settings = node.settings
+    if not settings.tls.enabled and not (settings.stow.enabled and settings.stow.tls):
+        return "none is needed: TLS is off"
+    ReloadingServerContext.of(settings.tls, node.home.root)
+    expires = expires_at(node.home.root / settings.tls.certificate)
+    days = (expires - utc_now()).days
+    if days < _LEAST_CERTIFICATE_DAYS:
+        until = f"expires on {expires:%Y-%m-%d}" if days >= 0 else f"has expired on {expires:%Y-%m-%d}"
+        raise ConfigurationError(f"{settings.tls.certificate} {until}: renew it, no restart is needed")
+    return f"valid for {days} days"
 
 
 def _peer_check(name: str, peer: PeerSettings) -> Check:
