@@ -1,8 +1,8 @@
 """Structured logs of every process: one JSON object a line on stderr, no identifier in any of them.
 
 Called once by each process at its start, never at import. Other libraries' loggers are closed on purpose: pydicom and
-pynetdicom quote element values and UIDs in their messages, and DBOS quotes arguments; what matters of
-their events is logged by covnode under its own ids.
+pynetdicom quote element values and UIDs in their messages, DBOS quotes arguments, uvicorn paths, and asyncio whatever
+a task held; what matters of their events is logged by covnode under its own ids.
 """
 
 import logging
@@ -12,7 +12,18 @@ from typing import cast
 
 import structlog
 
-_CLOSED_LOGGERS = ("pydicom", "pynetdicom", "highdicom", "dbos", "alembic", "sqlalchemy", "lungmask")
+_CLOSED_LOGGERS = (
+    "pydicom",
+    "pynetdicom",
+    "highdicom",
+    "dbos",
+    "alembic",
+    "sqlalchemy",
+    "lungmask",
+    "uvicorn",
+    "python_multipart",
+    "asyncio",
+)
 
 
 def configure_logs(level: str, role: str) -> None:

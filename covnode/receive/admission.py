@@ -67,6 +67,15 @@ class AdmissionRules:
             networks=receive.allow_from or None,
         )
 
+    def allow(self, address: str) -> bool:
+        """Return whether this IP address may connect."""
+        if self.networks is None:
+            return True
+        peer = ip_address(address)
+        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
+            peer = peer.ipv4_mapped  # an IPv4 peer on a socket that listens on both
+        return any(peer in network for network in self.networks)
+
 
 def _titles(titles: Collection[str]) -> frozenset[str]:
     return frozenset(map(_significant, titles))
@@ -97,12 +106,7 @@ class Admission:
 
     def admit_address(self, address: str) -> bool:
         """Return whether this IP address may connect; one that may not is to be closed before a byte is read."""
-        if self._rules.networks is None:
-            return True
-        peer = ip_address(address)
-        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
-            peer = peer.ipv4_mapped  # an IPv4 peer on a socket that listens on both
-        allowed = any(peer in network for network in self._rules.networks)
+        allowed = self._rules.allow(address)
         if not allowed:
             self._log.warning("address_not_allowed", address=address)
         return allowed
