@@ -21,6 +21,14 @@ class InstanceRefused(CovnodeError):
         self.status = status
 
 
+class CommitmentRefused(CovnodeError):
+    """A request for storage commitment is not kept; ``status`` is the DIMSE status of PS3.7 10.1.4.1.10 to answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class SeriesUnusable(CovnodeError):
     """Final: the series cannot be analysed. The message is shown to a person; ``code`` is stable for scripts."""
 

@@ -88,7 +88,7 @@ class InstanceRow(Base):
 
     instance_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     series_id: Mapped[str] = mapped_column(sa.ForeignKey("series.series_id"), index=True)
-    sop_digest: Mapped[str]
+    sop_digest: Mapped[str] = mapped_column(index=True)
     content_sha256: Mapped[str]
     file_name: Mapped[str]
     size_bytes: Mapped[int]

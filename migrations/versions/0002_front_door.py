@@ -30,4 +30,5 @@ def upgrade() -> None:
     op.add_column("instances", sa.Column("patient_digest", sa.String(), nullable=True))
     op.add_column("instances", sa.Column("facts", sa.JSON(), nullable=True))
     op.add_column("instances", sa.Column("ignored", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index("ix_instances_sop_digest", "instances", ["sop_digest"])
     op.execute("UPDATE instances SET file_name = series_id || '/' || file_name")

@@ -1,0 +1,136 @@
+"""The report of a storage commitment: N-EVENT-REPORT with what is committed and what is not, and why not.
+
+Comes from the receiver's wiring, which has looked what is durable; goes to the AE that asked, on an association that
+this node opens or on the one that the request came on. It decides nothing.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydicom import Dataset
+from pynetdicom.association import Association
+
+from covnode.dicom.association import Destination, associate
+from covnode.dicom.dimse import SUCCESS
+from covnode.errors import TransientError
+
+PUSH_MODEL = "1.2.840.10008.1.20.1"
+"""SOP Class UID of the Storage Commitment Push Model (PS3.4 J.3.5)."""
+
+INSTANCE = "1.2.840.10008.1.20.1.1"
+"""Its well-known SOP Instance."""
+
+NO_SUCH_OBJECT = 0x0112
+CLASS_INSTANCE_CONFLICT = 0x0119
+"""Failure Reasons, PS3.3 C.14.1.1."""
+
+_COMPLETE: Literal[1] = 1
+_FAILURES_EXIST: Literal[2] = 2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One instance as a request names it."""
+
+    sop_class_uid: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is committed, and what is not with its Failure Reason (original UIDs inside)."""
+
+    transaction_uid: str
+    stored: tuple[Reference, ...]
+    failed: tuple[tuple[Reference, int], ...]
+
+
+def event_of(report: Report) -> tuple[Literal[1, 2], Dataset]:
+    """Return Event Type ID and Event Information (PS3.4 Table J.3-2).
+
+    The Referenced SOP Sequence is left out where nothing is committed: its items are required where it is present.
+    """
+    information = Dataset()
+    information.TransactionUID = report.transaction_uid
+    if report.stored:
+        information.ReferencedSOPSequence = [_item(reference) for reference in report.stored]
+    if not report.failed:
+        return _COMPLETE, information
+    information.FailedSOPSequence = [_item(reference) for reference, _reason in report.failed]
+    for item, (_reference, reason) in zip(information.FailedSOPSequence, report.failed, strict=True):
+        item.FailureReason = reason
+    return _FAILURES_EXIST, information
+
+
+def _item(reference: Reference) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = reference.sop_class_uid
+    item.ReferencedSOPInstanceUID = reference.uid
+    return item
+
+
+def deliver(association: Association, report: Report) -> None:
+    """Give the report on an open association.
+
+    Raises
+    ------
+    TransientError
+        No answer came, or another than Success: the report has to be given again.
+    """
+    event_type, information = event_of(report)
+    try:
+        status, _reply = association.send_n_event_report(information, event_type, PUSH_MODEL, INSTANCE)
+    except (RuntimeError, ValueError):
+        # Not established any more, or without the context.
+        raise TransientError("the association is closed or cannot carry the report") from None
+    answer = status.get("Status")
+    if answer != SUCCESS:
+        said = "nothing" if answer is None else f"{answer:04X}"
+        raise TransientError(f"the peer answers the report with {said}")
+
+
+def deliver_to(calling_ae_title: str, destination: Destination, report: Report) -> None:
+    """Give the report on an association of its own, as the SCP that this node is (PS3.4 J.3.3).
+
+    Raises
+    ------
+    TransientError, DeliveryRefused
+        The peer is away, rejects or does not answer with Success.
+    """
+    context = (PUSH_MODEL, None)
+    association = associate(calling_ae_title, destination, [context], as_scp=[PUSH_MODEL])
+    try:
+        deliver(association, report)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def report_file(request: Path) -> Path:
+    """Return where the report of a request lies for the door that has to give it."""
+    return request.with_suffix(".report")
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report for the door; it is made anew whenever it is missing, so nothing is synced."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(asdict(report)), encoding="ascii")
+    draft.chmod(0o600)
+    draft.rename(path)
+
+
+def read_report(path: Path) -> Report:
+    """Read what ``write_report`` wrote."""
+    values = json.loads(path.read_bytes())
+    return Report(
+        transaction_uid=values["transaction_uid"],
+        stored=_references(values["stored"]),
+        failed=tuple((Reference(**reference), reason) for reference, reason in values["failed"]),
+    )
+
+
+def _references(items: Iterable[dict[str, str]]) -> tuple[Reference, ...]:
+    return tuple(Reference(**item) for item in items)

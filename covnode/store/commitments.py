@@ -1,0 +1,31 @@
+"""What the database knows of instances that a storage commitment asks for."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from covnode.store.tables import InstanceRow
+
+_AT_A_TIME = 500
+
+
+class HeldFile(NamedTuple):
+    """One recorded file of an instance."""
+
+    file_name: str
+    size_bytes: int
+    sop_class_uid: str
+
+
+def files_of(session: Session, sop_digests: Sequence[str]) -> dict[str, list[HeldFile]]:
+    """Return the recorded files of each instance, of whatever series, by the digest of its SOP Instance UID."""
+    found: dict[str, list[HeldFile]] = {}
+    for start in range(0, len(sop_digests), _AT_A_TIME):
+        query = sa.select(
+            InstanceRow.sop_digest, InstanceRow.file_name, InstanceRow.size_bytes, InstanceRow.sop_class_uid
+        ).where(InstanceRow.sop_digest.in_(sop_digests[start : start + _AT_A_TIME]))
+        for digest, file_name, size_bytes, sop_class_uid in session.execute(query):
+            found.setdefault(digest, []).append(HeldFile(file_name, size_bytes, sop_class_uid))
+    return found
