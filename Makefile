@@ -2,12 +2,13 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format models bench-path peers constraints clean
+.PHONY: help demo test check format models bench-path bench-receive soak-receive fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --root-user-action ignore -c constraints.txt
+FUZZ_S ?= 600
 PYTEST_ARGS ?= -n auto --dist loadgroup
 
 help: ## List the targets
@@ -34,6 +35,15 @@ models: $(VENV)/.runtime ## Train the demonstration networks on phantoms and wri
 
 bench-path: $(VENV)/.runtime ## Measure a series of 300 slices, from the last C-STORE to the results in the PACS
 	$(BIN)/python benchmarks/path.py
+
+bench-receive: $(VENV)/.runtime peers ## Measure the receiver side by side with DCMTK's storescp and Orthanc: instances a second
+	$(BIN)/python benchmarks/receive.py
+
+soak-receive: $(VENV)/.runtime ## Push 20,000 instances over 200 associations, a tenth of them broken, and look for what is lost or leaks
+	$(BIN)/python benchmarks/soak_receive.py
+
+fuzz-receive: $(VENV)/.dev ## Throw broken PDUs and data sets at the receiver for ten minutes (FUZZ_S=600): no hang, leak or crash
+	$(BIN)/python tests/fuzz/fuzz_receive.py --seconds $(FUZZ_S)
 
 peers: ## Check that the programs which the tests talk to are installed; as root, install what lacks
 	@tests/install_peers.sh

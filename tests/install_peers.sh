@@ -1,10 +1,12 @@
 #!/bin/sh
-# Make sure that the programs which the tests talk to are on this machine: comes from `make test`, goes to tests/peer and
-# tests/path. Without root it installs nothing: it names what lacks and fails. No service is started or needed.
+# Make sure that the programs which the tests talk to are on this machine: comes from `make test` and `make bench-receive`,
+# goes to tests/peer, tests/path and benchmarks. Without root it installs nothing: it names what lacks and fails. No
+# service is started or needed.
 set -eu
 
 # program -> Debian package that brings it
-needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools initdb:postgresql"
+needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools initdb:postgresql
+    eatmydata:eatmydata"
 
 # Looked up anew each time: Debian keeps PostgreSQL's server programs in a folder that is not there before they are.
 found() {
