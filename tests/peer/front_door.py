@@ -1,0 +1,100 @@
+"""A node that only receives, senders that push to it, and what lies in its spool."""
+
+import hashlib
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from processes import NodeUnderTest
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE, _config
+from pynetdicom.sop_class import Verification
+
+from covnode.cli.local_node import LOOPBACK, NODE_AE, covnode_command
+from covnode.cli.settings_file import read_document, set_value, write_document
+
+
+class FrontDoor(NodeUnderTest):
+    """A node whose receiver runs alone."""
+
+    def configure(self, **settings: object) -> None:
+        """Set keys; ``receive__port`` stands for receive.port."""
+        document = read_document(self.home)
+        for key, value in settings.items():
+            set_value(document, key.replace("__", "."), str(value))
+        write_document(self.home, document)
+
+    def start(self, *ports: int) -> None:
+        """Start, and return when it listens on all ports (its own where none is named)."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                covnode_command("receive", "--home", str(self.root)), stdout=log, stderr=log
+            )
+        deadline_s = time.monotonic() + 60
+        while not all(listens(port) for port in ports or (self.port,)):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline_s, self.log.read_text()
+            time.sleep(0.05)
+
+    def spooled(self) -> list[Path]:
+        """Return the files of all instances that are durable."""
+        return sorted(path for path in self.home.spool.glob("*/*.dcm") if path.parent != self.home.damaged)
+
+    def events(self, name: str) -> list[dict]:
+        """Return the log lines of one event."""
+        return [line for line in self.log_lines if line.get("event") == name]
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_closed_without_a_word(port: int, timeout_s: float) -> bool:
+    """Connect, say nothing, and return whether the other side closes without an answer."""
+    with socket.create_connection((LOOPBACK, port), timeout=timeout_s) as connection:
+        try:
+            return connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def data_set_of(path: Path) -> bytes:
+    """Return the bytes of a Part 10 file behind its file meta information: what goes over the wire."""
+    with path.open("rb") as file:
+        file.seek(132)
+        group_length = read_file_meta_info(path).FileMetaInformationGroupLength
+        file.seek(12 + group_length, 1)
+        return file.read()
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(data_set_of(path)).hexdigest()
+
+
+def associate(port, *contexts, called=NODE_AE, calling="SCANNER", **options):
+    """Request an association; a context is (SOP class, transfer syntaxes)."""
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 20
+    for sop_class, syntaxes in contexts or [(Verification, ExplicitVRLittleEndian)]:
+        entity.add_requested_context(sop_class, syntaxes)
+    return entity.associate(LOOPBACK, port, ae_title=called, **options)
+
+
+def push(port, files, **options):
+    """Send files by pynetdicom with their bytes as they are; return the statuses."""
+    _config.STORE_SEND_CHUNKED_DATASET = True
+    syntaxes = sorted({read_file_meta_info(path).TransferSyntaxUID for path in files})
+    association = associate(port, *[(CTImageStorage, syntax) for syntax in syntaxes], **options)
+    try:
+        assert association.is_established
+        return [association.send_c_store(path).get("Status") for path in files]
+    finally:
+        association.release()
+        _config.STORE_SEND_CHUNKED_DATASET = False

@@ -1,0 +1,204 @@
+"""The rules of the front door over the wire: who is let in, what is negotiated, and how long it may last."""
+
+import subprocess
+import time
+
+import pytest
+from dcmtk import run
+from front_door import FrontDoor, associate, is_closed_without_a_word
+from processes import wait_until
+from pydicom import uid
+from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
+
+from covnode.cli.local_node import LOOPBACK, NODE_AE
+
+pytestmark = pytest.mark.peer
+
+SYNTAX_REFUSED, CLASS_REFUSED = 4, 3  # PS3.8 Table 9-18
+COMPRESSED = [uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEGLosslessSV1]
+
+
+@pytest.fixture
+def door(tmp_path):
+    """Return a function that starts a node with settings; keys as FrontDoor.configure has them."""
+    started = []
+
+    def start(**settings):
+        node = FrontDoor(tmp_path / "home")
+        node.init()
+        node.configure(**settings)
+        node.start()
+        started.append(node)
+        return node
+
+    yield start
+    for node in started:
+        node.stop()
+
+
+@pytest.fixture(scope="module")
+def open_door(tmp_path_factory):
+    """A node with the settings as they ship."""
+    node = FrontDoor(tmp_path_factory.mktemp("door") / "home")
+    node.init()
+    node.start()
+    yield node
+    node.stop()
+
+
+def figures(association):
+    assert association.is_rejected
+    answer = association.acceptor.primitive
+    return answer.result, answer.result_source, answer.diagnostic
+
+
+def accepted(association):
+    """Return context id -> accepted transfer syntax, and release."""
+    assert association.is_established
+    found = {context.context_id: context.transfer_syntax[0] for context in association.accepted_contexts}
+    association.release()
+    return found
+
+
+def test_another_called_title_is_rejected_for_good(open_door):
+    assert figures(associate(open_door.port, called="OTHER")) == (1, 1, 7)
+    told = subprocess.run(
+        ["echoscu", "-v", "-aec", "OTHER", LOOPBACK, str(open_door.port)], capture_output=True, text=True, check=False
+    )
+    assert told.returncode != 0
+    assert "Rejected Permanent" in told.stderr + told.stdout
+    assert "Called AE Title Not Recognized" in told.stderr + told.stdout
+    run("echoscu", "-aec", NODE_AE, LOOPBACK, str(open_door.port))
+
+
+def test_a_calling_title_that_is_not_listed_is_rejected_for_good(door):
+    node = door(receive__calling_ae_titles='["CT1", "CT2"]')
+    assert figures(associate(node.port, calling="CT3")) == (1, 1, 3)
+    assert accepted(associate(node.port, calling="CT2"))
+
+
+def test_an_address_that_is_not_listed_gets_no_answer(door):
+    node = door(receive__allow_from='["192.0.2.0/24"]')
+    assert is_closed_without_a_word(node.port, 10)
+    assert not associate(node.port).is_established
+    assert {line["address"] for line in node.events("address_not_allowed")} == {LOOPBACK}
+
+
+def test_a_closed_gate_rejects_for_now(door):
+    node = door(receive__min_free_gb="1e9")
+    assert figures(associate(node.port)) == (2, 3, 1)
+
+
+def test_one_peer_cannot_open_more_than_its_associations(door):
+    node = door(receive__max_associations_per_peer=2, receive__max_associations=3)
+    first, second = associate(node.port, calling="CT1"), associate(node.port, calling="CT1")
+    assert first.is_established
+    assert second.is_established
+    assert figures(associate(node.port, calling="CT1")) == (2, 3, 2)
+    other = associate(node.port, calling="CT2")
+    assert other.is_established
+    assert figures(associate(node.port, calling="CT3")) == (2, 3, 2)
+    first.release()
+    wait_until(lambda: accepted_or_none(node.port, "CT1"), 20)
+    second.abort()
+    wait_until(lambda: accepted_or_none(node.port, "CT3"), 20)
+    other.release()
+
+
+def accepted_or_none(port, calling):
+    association = associate(port, calling=calling)
+    return accepted(association) if association.is_established else None
+
+
+def test_a_silent_association_is_aborted(door):
+    node = door(receive__network_timeout_s="1.5")
+    association = associate(node.port)
+    begin_s = time.monotonic()
+    wait_until(lambda: association.is_aborted, 20)
+    assert 1 < time.monotonic() - begin_s < 6
+    assert accepted(associate(node.port))
+
+
+def test_an_association_that_is_never_silent_is_aborted_at_its_total_time(door):
+    node = door(receive__association_timeout_s="3", receive__network_timeout_s="60")
+    association = associate(node.port)
+    begin_s = time.monotonic()
+    echoes = 0
+    while association.is_established and time.monotonic() - begin_s < 20:
+        echoes += association.send_c_echo().get("Status") == 0
+        time.sleep(0.1)
+    assert 2 < time.monotonic() - begin_s < 10
+    assert echoes > 5
+    assert association.is_aborted
+
+
+def test_a_connection_without_a_request_is_closed(door):
+    node = door(receive__network_timeout_s="2")
+    assert is_closed_without_a_word(node.port, 40)
+
+
+def test_a_class_that_is_not_taken_is_refused_by_its_context_alone(open_door):
+    association = associate(
+        open_door.port, (CTImageStorage, uid.ExplicitVRLittleEndian), (MRImageStorage, uid.ExplicitVRLittleEndian)
+    )
+    assert association.is_established
+    assert [context.result for context in association.rejected_contexts] == [CLASS_REFUSED]
+    assert [context.abstract_syntax for context in association.accepted_contexts] == [CTImageStorage]
+    association.release()
+
+
+def test_only_the_classes_of_the_settings_are_taken(door):
+    node = door(receive__sop_classes='["EnhancedCTImageStorage"]')
+    association = associate(
+        node.port,
+        (uid.EnhancedCTImageStorage, uid.ExplicitVRLittleEndian),
+        (CTImageStorage, uid.ExplicitVRLittleEndian),
+        (Verification, uid.ImplicitVRLittleEndian),
+    )
+    assert {context.abstract_syntax for context in association.accepted_contexts} == {
+        uid.EnhancedCTImageStorage,
+        Verification,
+    }
+    association.release()
+
+
+def test_explicit_little_endian_is_preferred_to_implicit(open_door):
+    context = (CTImageStorage, [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
+    assert accepted(associate(open_door.port, context)) == {1: uid.ExplicitVRLittleEndian}
+
+
+def test_uncompressed_is_preferred_to_any_compression(open_door):
+    context = (CTImageStorage, [*COMPRESSED, uid.ImplicitVRLittleEndian])
+    assert accepted(associate(open_door.port, context)) == {1: uid.ImplicitVRLittleEndian}
+
+
+def test_lossless_is_preferred_to_lossy(open_door):
+    lossy = [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K]
+    for lossless in (*COMPRESSED, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.JPEGLossless):
+        context = (CTImageStorage, [*lossy, lossless])
+        assert accepted(associate(open_door.port, context)) == {1: lossless}
+
+
+def test_every_context_gets_an_answer_of_its_own(open_door):
+    contexts = [(CTImageStorage, syntax) for syntax in COMPRESSED]
+    assert list(accepted(associate(open_door.port, *contexts)).values()) == COMPRESSED
+
+
+def test_the_order_of_the_settings_decides_and_other_syntaxes_are_refused(door):
+    wanted = [uid.JPEGLSLossless, uid.ImplicitVRLittleEndian, uid.RLELossless]
+    node = door(receive__transfer_syntaxes=str([str(syntax) for syntax in wanted]).replace("'", '"'))
+    assert accepted(associate(node.port, (CTImageStorage, [*reversed(wanted)]))) == {1: uid.JPEGLSLossless}
+    assert accepted(associate(node.port, (CTImageStorage, wanted[2:]))) == {1: uid.RLELossless}
+    association = associate(
+        node.port, (CTImageStorage, uid.ExplicitVRLittleEndian), (Verification, uid.ImplicitVRLittleEndian)
+    )
+    assert [context.result for context in association.rejected_contexts] == [SYNTAX_REFUSED]
+    association.release()
+
+
+def test_the_longest_pdu_of_the_settings_is_told(door):
+    node = door(receive__max_pdu_bytes=32768)
+    association = associate(node.port)
+    assert association.is_established
+    assert association.acceptor.maximum_length == 32768
+    association.release()
