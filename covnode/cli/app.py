@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from covnode.cli import analyse, config, db, demo, doctor, init, jobs, models, peer, phantom, push, series, serve
+from covnode.cli import analyse, config, db, demo, doctor, init, jobs, models, peer, phantom, push, rules, series, serve
 from covnode.cli.console import stderr
 from covnode.errors import CovnodeError
 
@@ -33,6 +33,7 @@ app.command("stand-in-pacs")(demo.stand_in_pacs)
 app.add_typer(config.app, name="config")
 app.add_typer(peer.app, name="peer")
 app.add_typer(series.app, name="series")
+app.add_typer(rules.app, name="rules")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(db.app, name="db")

@@ -1,0 +1,1 @@
+"""Choice: which series of a study are analysed, by rules that are data."""

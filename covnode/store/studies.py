@@ -1,0 +1,137 @@
+"""Studies: which of their series were chosen, and what becomes of the rest.
+
+Every change names the state and the revision that it starts from, so that a slice that comes meanwhile wins.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from covnode.clock import utc_now
+from covnode.records.job import AnalysisState, DeliveryState, SeriesState
+from covnode.store.sessions import guarded
+from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
+
+_OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)
+_OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
+_BY_HAND = "by_hand"
+
+
+def waiting(session: Session) -> list[str]:
+    """Return the studies with complete series, the one that has waited longest first."""
+    query = (
+        sa.select(SeriesRow.study_id)
+        .where(SeriesRow.state == SeriesState.COMPLETE, SeriesRow.instance_count > 0, SeriesRow.study_id.is_not(None))
+        .group_by(SeriesRow.study_id)
+        .order_by(sa.func.min(SeriesRow.state_at))
+    )
+    return [study_id for study_id in session.scalars(query) if study_id is not None]
+
+
+def without_study(session: Session) -> list[SeriesRow]:
+    """Return the complete series that belong to no study: they came in before studies were recorded."""
+    query = sa.select(SeriesRow).where(
+        SeriesRow.state == SeriesState.COMPLETE, SeriesRow.instance_count > 0, SeriesRow.study_id.is_(None)
+    )
+    return list(session.scalars(query.order_by(SeriesRow.received_at)))
+
+
+def newest(session: Session, limit: int) -> list[str]:
+    """Return the studies that came in last, newest first."""
+    return list(session.scalars(sa.select(StudyRow.study_id).order_by(StudyRow.received_at.desc()).limit(limit)))
+
+
+def series_of(session: Session, study_id: str) -> list[SeriesRow]:
+    """Return the series of a study that hold instances, by arrival."""
+    query = sa.select(SeriesRow).where(SeriesRow.study_id == study_id, SeriesRow.instance_count > 0)
+    return list(session.scalars(query.order_by(SeriesRow.received_at, SeriesRow.series_id)))
+
+
+def keep_sheet(session: Session, series_id: str, revision: int, sheet: dict[str, Any]) -> None:
+    """Keep the score sheet of this revision; StaleClaim when a late slice came meanwhile."""
+    kept = session.scalar(sa.select(SeriesRow.score_sheet).where(SeriesRow.series_id == series_id))
+    by_hand = {_BY_HAND: True} if (kept or {}).get(_BY_HAND) else {}
+    guarded(
+        session,
+        sa.update(SeriesRow)
+        .where(SeriesRow.series_id == series_id, SeriesRow.revision == revision)
+        .values(score_sheet={**sheet, **by_hand}),
+    )
+
+
+def pass_over(session: Session, series_id: str, revision: int, code: str, reason: str) -> None:
+    """Note that the series is not analysed, and why; StaleClaim when it is on its way by now, or a late slice came."""
+    guarded(
+        session,
+        sa.update(SeriesRow)
+        .where(
+            SeriesRow.series_id == series_id,
+            SeriesRow.revision == revision,
+            SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN)),
+        )
+        .values(state=SeriesState.NOT_CHOSEN, state_at=utc_now(), reason_code=code, reason=reason),
+    )
+
+
+def set_choice(session: Session, study: StudyRow, series_id: str) -> int:
+    """Make the series the study's choice and return the revision of the choice; StaleClaim when it changed meanwhile.
+
+    The series that was the choice before stays one revision: an amended series that is chosen again is no new choice.
+    """
+    if study.chosen_series_id == series_id:
+        return study.choice_revision
+    guarded(
+        session,
+        sa.update(StudyRow)
+        .where(StudyRow.study_id == study.study_id, StudyRow.choice_revision == study.choice_revision)
+        .values(chosen_series_id=series_id, choice_revision=study.choice_revision + 1),
+    )
+    return study.choice_revision + 1
+
+
+def supersede(session: Session, series_id: str, reason: str) -> None:
+    """Supersede the analyses of a series that have not ended, and the deliveries of those that have."""
+    now = utc_now()
+    session.execute(
+        sa.update(DeliveryRow)
+        .where(
+            DeliveryRow.analysis_id.in_(sa.select(AnalysisRow.analysis_id).where(AnalysisRow.series_id == series_id)),
+            DeliveryRow.state.in_(_OPEN_DELIVERIES),
+        )
+        .values(state=DeliveryState.SUPERSEDED, state_at=now, reason_code="better_series", reason=reason)
+    )
+    session.execute(
+        sa.update(AnalysisRow)
+        .where(AnalysisRow.series_id == series_id, AnalysisRow.state.in_(_OPEN_ANALYSES))
+        .values(state=AnalysisState.SUPERSEDED, state_at=now, reason_code="better_series", reason=reason)
+    )
+
+
+def choose_by_hand(session: Session, series_id: str) -> None:
+    """Have a series analysed because a person says so, and make it the choice of its study.
+
+    What was chosen before goes on; no series that comes later takes the place of this one. StaleClaim when the series
+    is neither complete nor passed over.
+    """
+    row = session.get(SeriesRow, series_id)
+    sheet = {} if row is None else {**(row.score_sheet or {}), _BY_HAND: True}
+    guarded(
+        session,
+        sa.update(SeriesRow)
+        .where(
+            SeriesRow.series_id == series_id,
+            SeriesRow.state.in_((SeriesState.NOT_CHOSEN, SeriesState.COMPLETE)),
+        )
+        .values(
+            state=SeriesState.CHOSEN,
+            state_at=utc_now(),
+            intake_attempts=0,
+            reason_code=None,
+            reason=None,
+            score_sheet=sheet,
+        ),
+    )
+    study = None if row is None or row.study_id is None else session.get(StudyRow, row.study_id)
+    if study is not None:
+        set_choice(session, study, series_id)
