@@ -14,13 +14,14 @@ from covnode.errors import ConfigurationError, CovnodeError
 from covnode.queue.leases import SILENT_S
 from covnode.receive.tls import ReloadingServerContext, expires_at
 from covnode.settings import PeerSettings
-from covnode.store import executors
+from covnode.store import executors, views
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, open_node
 from covnode.wiring.sender import destination_of
 
 _LEAST_FREE_GB = 10.0
 _LEAST_CERTIFICATE_DAYS = 30
+_WATCHDOG_GRACE_S = 60.0
 Check = Callable[[Node], str]
 
 
@@ -37,6 +38,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "disk": _disk,
         "models": _models,
         "processes": _processes,
+        "series": _series,
         "port": _port,
         "certificate": _certificate,
         **{f"peer {name}": _peer_check(name, peer) for name, peer in node.settings.peers.items()},
@@ -90,6 +92,21 @@ def _processes(node: Node) -> str:
     with node.transaction() as session:
         alive = sorted(row.role for row in executors.living(session, SILENT_S))
     return f"alive: {', '.join(alive)}" if alive else "none runs: start them by 'covnode serve'"
+
+
+def _series(node: Node) -> str:
+    with node.transaction() as session:
+        counts = views.standing(session, node.settings.completeness.watchdog_s + _WATCHDOG_GRACE_S)
+    finding = (
+        f"{counts['receiving']} receiving, {counts['quarantined']} in quarantine, "
+        f"{counts['closed_by_force']} closed by the watchdog within a day"
+    )
+    if counts["stuck"]:
+        raise CovnodeError(
+            f"{counts['stuck']} not complete for longer than completeness.watchdog_s allows: does the receiver run? "
+            f"See 'covnode series list' ({finding})"
+        )
+    return f"{finding}: see 'covnode series list'" if counts["quarantined"] else finding
 
 
 def _port(node: Node) -> str:

@@ -75,10 +75,10 @@ class Verdict:
 
 
 def least_wait_s(association: str, limits: CompletenessSettings) -> float:
-    """Return the shortest quiet time after which any rule could hold where no count is known."""
+    """Return the quiet time before which no rule can hold, whatever has come."""
     if association == RELEASED:
-        return limits.idle_s
-    return min(limits.open_idle_s if association == OPEN else limits.aborted_idle_s, limits.watchdog_s)
+        return 0.0
+    return min(limits.idle_s, limits.open_idle_s if association == OPEN else limits.aborted_idle_s)
 
 
 def verdict(evidence: Evidence, limits: CompletenessSettings) -> Verdict | None:

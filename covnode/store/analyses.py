@@ -4,6 +4,7 @@ Every change names the state (and the attempt) that it starts from, so a process
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -95,14 +96,23 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
         attempt=claimed.attempts,
         fence=claimed.fence,
         first_claimed_at=claimed.first_claimed_at,
-        received_cautions=_reception_cautions(series.completeness or ""),
+        received_cautions=_reception_cautions(series.evidence or {}),
     )
 
 
-def _reception_cautions(evidence: str) -> tuple[str, ...]:
-    if "aborted" not in evidence:
-        return ()
-    return ("The transfer of the series was interrupted; slices at either end may be missing.",)
+def _reception_cautions(evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what a reader must know of how the slices came; ``evidence`` as mark_complete got it."""
+    cautions = []
+    if evidence.get("association") == "aborted":
+        cautions.append("The transfer of the series was interrupted; slices at either end may be missing.")
+    expected, instances = evidence.get("expected"), evidence.get("instances")
+    if expected is not None and instances is not None and instances < expected:
+        cautions.append(f"Only {instances} of {expected} announced images of the series were received.")
+    if (evidence.get("geometry") or {}).get("gaps"):
+        cautions.append("Between slices of the series as it was received there are gaps.")
+    if evidence.get("rule") == "watchdog":
+        cautions.append("The transfer of the series had not ended when it was taken for complete.")
+    return tuple(cautions)
 
 
 def report_progress(session: Session, held: AnalysisClaim, percent: int) -> None:

@@ -1,15 +1,22 @@
 """Series and their instances: what came in, and whether it may be worked on."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
+from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import InstanceRow, SeriesRow
+
+IDENTITY_CONFLICT = "identity_conflict"
+_CONFLICT_ACCEPTED = "identity_conflict_accepted"
+_FACTS = TypeAdapter(SliceFacts)
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,84 @@ def instances_of(session: Session, series_id: str) -> list[InstanceRow]:
     return list(session.scalars(query.order_by(InstanceRow.instance_id)))
 
 
-def mark_complete(session: Session, series_id: str, revision: int, evidence: str) -> None:
-    """Note that the series is complete, and why; StaleClaim when a slice came meanwhile."""
-    _move(session, (series_id, revision), SeriesState.RECEIVING, state=SeriesState.COMPLETE, completeness=evidence)
+def facts_of(session: Session, series_id: str) -> list[SliceFacts | None]:
+    """Return what is known of each distinct SOP Instance of the series; None: nothing but that it came."""
+    query = sa.select(InstanceRow.sop_digest, InstanceRow.facts).where(
+        InstanceRow.series_id == series_id, InstanceRow.ignored.is_(sa.false())
+    )
+    distinct: dict[str, SliceFacts | None] = {}
+    for sop_digest, facts in session.execute(query.order_by(InstanceRow.instance_id)):
+        distinct.setdefault(sop_digest, None if facts is None else _FACTS.validate_python(facts))
+    return list(distinct.values())
+
+
+def any_file_of(session: Session, series_id: str) -> str:
+    """Return the name of a file of the series, relative to the spool."""
+    query = sa.select(InstanceRow.file_name).where(InstanceRow.series_id == series_id)
+    return session.scalars(query.order_by(InstanceRow.instance_id).limit(1)).one()
+
+
+def mark_complete(
+    session: Session,
+    series_id: str,
+    revision: int,
+    sentence: str,
+    evidence: Mapping[str, Any] | None = None,
+    *,
+    instances: int | None = None,
+) -> None:
+    """Note that the series is complete, and why; StaleClaim when a slice came meanwhile.
+
+    Parameters
+    ----------
+    evidence
+        The figures behind the sentence.
+    instances
+        How many instances had come when the series was judged.
+    """
+    values: dict[str, Any] = {"completeness": sentence, "evidence": dict(evidence or {})}
+    if values["evidence"].get("expected") is not None:
+        values["expected_instances"] = values["evidence"]["expected"]
+    claim = sa.update(SeriesRow).where(
+        SeriesRow.series_id == series_id,
+        SeriesRow.revision == revision,
+        SeriesRow.state == SeriesState.RECEIVING,
+    )
+    if instances is not None:
+        claim = claim.where(SeriesRow.instance_count == instances)
+    guarded(session, claim.values(state=SeriesState.COMPLETE, state_at=utc_now(), **values))
+
+
+def conflicting_studies(session: Session, study_ids: Collection[str]) -> dict[str, int]:
+    """Return those of the studies whose instances name more than one patient, with how many they name."""
+    patients = sa.func.count(sa.distinct(InstanceRow.patient_digest))
+    query = (
+        sa.select(SeriesRow.study_id, patients)
+        .join(InstanceRow, InstanceRow.series_id == SeriesRow.series_id)
+        .where(SeriesRow.study_id.in_(study_ids), InstanceRow.ignored.is_(sa.false()))
+        .group_by(SeriesRow.study_id)
+        .having(patients > 1)
+    )
+    return {study_id: count for study_id, count in session.execute(query) if study_id is not None}
+
+
+def quarantine_conflict(session: Session, study_id: str, patients: int) -> list[str]:
+    """Quarantine what is complete but not handed over of a study that names several patients; return their ids.
+
+    What a person has released from such a quarantine stays released, until a late slice comes.
+    """
+    query = sa.select(SeriesRow).where(
+        SeriesRow.study_id == study_id,
+        SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN, SeriesState.NOT_CHOSEN)),
+    )
+    held = [row for row in session.scalars(query) if not (row.evidence or {}).get(_CONFLICT_ACCEPTED)]
+    reason = (
+        f"the instances of its study name {patients} different patients: see which one it belongs to, "
+        "then release it by 'covnode jobs retry'"
+    )
+    for row in held:
+        quarantine(session, row.series_id, row.revision, IDENTITY_CONFLICT, reason)
+    return [row.series_id for row in held]
 
 
 def mark_chosen(session: Session, series_id: str, revision: int) -> None:
@@ -115,7 +197,7 @@ def quarantine(session: Session, series_id: str, revision: int, code: str, reaso
         .where(
             SeriesRow.series_id == series_id,
             SeriesRow.revision == revision,
-            SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN)),
+            SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN, SeriesState.NOT_CHOSEN)),
         )
         .values(state=SeriesState.QUARANTINED, state_at=utc_now(), reason_code=code, reason=reason),
     )
@@ -132,16 +214,27 @@ def count_intake(session: Session, series_id: str) -> int:
 
 
 def release_from_quarantine(session: Session, series_id: str) -> None:
-    """Take a quarantined series in once more; StaleClaim when it is in another state."""
+    """Let a quarantined series go on, on a person's word; StaleClaim when it is in another state."""
+    row = session.get(SeriesRow, series_id)
+    values: dict[str, Any] = {}
+    if row is not None and row.reason_code == IDENTITY_CONFLICT:
+        values["evidence"] = {**(row.evidence or {}), _CONFLICT_ACCEPTED: True}
     guarded(
         session,
         sa.update(SeriesRow)
         .where(SeriesRow.series_id == series_id, SeriesRow.state == SeriesState.QUARANTINED)
-        .values(state=SeriesState.COMPLETE, state_at=utc_now(), intake_attempts=0, reason_code=None, reason=None),
+        .values(
+            state=SeriesState.COMPLETE,
+            state_at=utc_now(),
+            intake_attempts=0,
+            reason_code=None,
+            reason=None,
+            **values,
+        ),
     )
 
 
-def _move(session: Session, claim: tuple[str, int], before: SeriesState, **values: str | datetime) -> None:
+def _move(session: Session, claim: tuple[str, int], before: SeriesState, **values: object) -> None:
     series_id, revision = claim
     guarded(
         session,

@@ -1,12 +1,14 @@
 """What the command line shows: rows for people, under our own ids."""
 
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from covnode.clock import utc_now
 from covnode.records.job import SeriesState
-from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, SeriesRow
+from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, SeriesRow
 
 
 def _columns(row: Base, *left_out: str) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def list_series(session: Session) -> list[dict[str, Any]]:
 
 
 def show_series(session: Session, series_id: str) -> dict[str, Any] | None:
-    """Return one series with its analyses and their deliveries."""
+    """Return one series: why it counts as complete, its analyses and their deliveries."""
     series = session.get(SeriesRow, series_id)
     if series is None:
         return None
@@ -54,9 +56,45 @@ def show_series(session: Session, series_id: str) -> dict[str, Any] | None:
         sa.select(AnalysisRow).where(AnalysisRow.series_id == series_id).order_by(AnalysisRow.revision)
     )
     return {
-        **_columns(series, "series_digest"),
+        **_columns(series, "series_digest", "score_sheet"),
+        "score": (series.score_sheet or {}).get("total"),
+        **_instances_apart(session, series_id),
         "analyses": [show_job(session, row.analysis_id) for row in analyses],
     }
+
+
+def _instances_apart(session: Session, series_id: str) -> dict[str, int]:
+    """Count the instances that are kept but are not what a sender would call one more slice."""
+    rows, distinct, ignored = session.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.count(sa.distinct(InstanceRow.sop_digest)),
+            sa.func.count().filter(InstanceRow.ignored.is_(sa.true())),
+        ).where(InstanceRow.series_id == series_id)
+    ).one()
+    return {"same_uid_other_content": rows - distinct, "late_and_ignored": ignored}
+
+
+def standing(session: Session, watchdog_s: float) -> dict[str, int]:
+    """Count the series that a person may want to know of.
+
+    Returns
+    -------
+    dict
+        receiving: not complete; stuck: not complete for longer than the watchdog allows; quarantined: wait for a
+        person; closed_by_force: the watchdog closed them within the last day.
+    """
+    now = utc_now()
+    is_receiving = sa.and_(SeriesRow.state == SeriesState.RECEIVING, SeriesRow.instance_count > 0)
+    by_force = SeriesRow.evidence["rule"].as_string() == "watchdog"
+    questions = {
+        "receiving": is_receiving,
+        "stuck": sa.and_(is_receiving, SeriesRow.state_at < now - timedelta(seconds=watchdog_s)),
+        "quarantined": SeriesRow.state == SeriesState.QUARANTINED,
+        "closed_by_force": sa.and_(by_force, SeriesRow.last_instance_at > now - timedelta(days=1)),
+    }
+    counts = session.execute(sa.select(*[sa.func.count().filter(question) for question in questions.values()])).one()
+    return dict(zip(questions, counts, strict=True))
 
 
 def list_jobs(session: Session) -> list[dict[str, Any]]:

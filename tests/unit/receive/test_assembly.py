@@ -140,8 +140,8 @@ def test_a_count_that_was_exceeded_counts_nothing():
 
 
 @pytest.mark.parametrize("association", [RELEASED, OPEN, ABORTED])
-@pytest.mark.parametrize("contents", [WHOLE, GAP, SHORT, UNKNOWN])
-def test_no_rule_without_a_count_holds_before_the_least_wait(contents, association):
+@pytest.mark.parametrize("contents", [COUNTED, WHOLE, GAP, SHORT, UNKNOWN])
+def test_no_rule_holds_before_the_least_wait(contents, association):
     least_s = least_wait_s(association, LIMITS)
     assert verdict(evidence(contents, association=association, quiet_s=least_s - 0.1), LIMITS) is None
 
