@@ -26,6 +26,16 @@ _CLOSED_LOGGERS = (
 )
 
 
+def _with_role(role: str) -> structlog.typing.Processor:
+    """Put the role into the lines of every thread."""
+
+    def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["role"] = role
+        return event
+
+    return add
+
+
 def configure_logs(level: str, role: str) -> None:
     """Set the process up to log as JSON lines to stderr, with ``role`` in each line."""
     for name in _CLOSED_LOGGERS:
@@ -36,7 +46,7 @@ def configure_logs(level: str, role: str) -> None:
     warnings.simplefilter("ignore")
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _with_role(role),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
@@ -45,7 +55,6 @@ def configure_logs(level: str, role: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(role=role)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -203,6 +203,7 @@ class Home:
         self.outbox = self.root / "outbox"
         self.models = self.root / "models"
         self.locks = self.root / "locks"
+        self.associations = self.locks / "associations"
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -14,14 +14,11 @@ from pydicom import Dataset
 from pynetdicom.association import Association
 
 from covnode.dicom.association import Destination, associate
-from covnode.dicom.dimse import SUCCESS
+from covnode.dicom.dimse import STORAGE_COMMITMENT, SUCCESS
 from covnode.errors import TransientError
 
-PUSH_MODEL = "1.2.840.10008.1.20.1"
-"""SOP Class UID of the Storage Commitment Push Model (PS3.4 J.3.5)."""
-
 INSTANCE = "1.2.840.10008.1.20.1.1"
-"""Its well-known SOP Instance."""
+"""The well-known SOP Instance of the Push Model (PS3.4 J.3.5)."""
 
 NO_SUCH_OBJECT = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
@@ -82,7 +79,7 @@ def deliver(association: Association, report: Report) -> None:
     """
     event_type, information = event_of(report)
     try:
-        status, _reply = association.send_n_event_report(information, event_type, PUSH_MODEL, INSTANCE)
+        status, _reply = association.send_n_event_report(information, event_type, STORAGE_COMMITMENT, INSTANCE)
     except (RuntimeError, ValueError):
         # Not established any more, or without the context.
         raise TransientError("the association is closed or cannot carry the report") from None
@@ -100,8 +97,8 @@ def deliver_to(calling_ae_title: str, destination: Destination, report: Report) 
     TransientError, DeliveryRefused
         The peer is away, rejects or does not answer with Success.
     """
-    context = (PUSH_MODEL, None)
-    association = associate(calling_ae_title, destination, [context], as_scp=[PUSH_MODEL])
+    context = (STORAGE_COMMITMENT, None)
+    association = associate(calling_ae_title, destination, [context], as_scp=[STORAGE_COMMITMENT])
     try:
         deliver(association, report)
     finally:

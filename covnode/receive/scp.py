@@ -1,118 +1,293 @@
-"""The C-ECHO and C-STORE SCP: answers Success only when the instance is durable.
+"""The DICOM SCP of one process: C-ECHO, C-STORE and storage commitment on sockets that other processes share.
 
-Comes from the modality; goes to the spool. pynetdicom does the protocol; nothing here decodes a pixel.
+Comes from the modality; goes to the spool. pynetdicom negotiates and speaks all but C-STORE; nothing here decodes a
+data set.
 """
 
 import contextlib
+import itertools
+import os
+import select
+import socket
+import ssl
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian
-from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.transport import ThreadedAssociationServer
-
-from covnode.dicom.dimse import CT_SOP_CLASSES, OUT_OF_RESOURCES, SUCCESS, VERIFICATION
-from covnode.errors import InstanceRefused, TransientError
-from covnode.logs import get_logger
-from covnode.receive.assembly import ABORTED, RELEASED, AssociationLedger
-from covnode.receive.spool import IncomingInstance, read_incoming
-
-# pynetdicom takes the first of its own list that the peer proposes in the context.
-TRANSFER_SYNTAXES = [
+import pydicom.uid
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
     ExplicitVRLittleEndian,
-    *(syntax for syntax in AllTransferSyntaxes if syntax != ExplicitVRLittleEndian),
-]
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEG2000MCLossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE, evt
 
-Keep = Callable[[IncomingInstance, str], str]
-"""(instance, calling AE title) -> our series id, once file and row are durable."""
+from covnode.dicom.dimse import STORAGE_COMMITMENT, VERIFICATION
+from covnode.errors import ConfigurationError
+from covnode.logs import get_logger
+from covnode.receive.admission import Admission, Rejection
+from covnode.receive.instance_facts import is_uid
+from covnode.receive.p_data import Reception
+from covnode.receive.reception import AssociationCounts, InstanceReception, StoreDesk
+from covnode.receive.slots import Slot
+from covnode.receive.store_commands import StoreRequest
+from covnode.receive.upper_layer import DoorAssociation, accepted
+from covnode.records.arrival import Ended
+from covnode.settings import ReceiveSettings
+
+_LOSSLESS = frozenset(
+    {
+        JPEGLossless,
+        JPEGLosslessSV1,
+        JPEGLSLossless,
+        JPEG2000Lossless,
+        JPEG2000MCLossless,
+        HTJ2KLossless,
+        HTJ2KLosslessRPCL,
+        RLELossless,
+    }
+)
+_REFUSED = Rejection(2, 2, 1, "no-reason-given")
+_HANDSHAKE_S = 10.0
+_WATCH_S = 1.0
+_ABORT_GRACE_S = 5.0
+
+ServerContext = Callable[[], ssl.SSLContext]
+"""Gives the TLS context for the next connection; a renewed certificate makes a new one."""
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Where the SCP listens, and its limits."""
+def transfer_syntaxes(configured: tuple[str, ...]) -> list[str]:
+    """Return the transfer syntaxes to take, the preferred first; by default all, what loses nothing before the rest."""
+    # pynetdicom takes the first of this list that the peer proposes in the context.
+    return list(configured) or sorted(AllTransferSyntaxes, key=_preference)
 
-    ae_title: str
-    bind: str
-    port: int
-    max_associations: int
-    network_timeout_s: float
+
+def _preference(syntax: UID) -> int:
+    if syntax == ExplicitVRLittleEndian:
+        return 0
+    if not syntax.is_compressed:
+        return 1
+    return 2 if syntax in _LOSSLESS else 3
+
+
+def sop_class_uids(configured: tuple[str, ...]) -> list[str]:
+    """Return the UIDs of SOP classes given by keyword or UID.
+
+    Raises
+    ------
+    ConfigurationError
+        A keyword is unknown.
+    """
+    uids = [name if is_uid(name) else str(getattr(pydicom.uid, name, "")) for name in configured]
+    if "" in uids:
+        raise ConfigurationError(f"receive.sop_classes: {configured[uids.index('')]} is no SOP class of the standard.")
+    return uids
+
+
+@dataclass
+class _Visit:
+    """One association from its acceptance to its end."""
+
+    association_id: str
+    address: str
+    tls: bool
+    began_s: float = field(default_factory=time.monotonic)
+    calling: str = ""
+    slot: Slot | None = None
+    counts: AssociationCounts = field(default_factory=AssociationCounts)
+    how: str = "broken off"
+    abort_at_s: float | None = None
 
 
 class StorageScp:
-    """A C-STORE SCP for CT that hands each durable instance to ``keep``."""
+    """Accepts associations in this process.
 
-    def __init__(self, listener: Listener, ledger: AssociationLedger, keep: Keep) -> None:
-        self._listener = listener
-        self._ledger = ledger
-        self._keep = keep
-        self._log = get_logger()
-        self._server: ThreadedAssociationServer | None = None
+    Parameters
+    ----------
+    name
+        Of this process; the ids of its associations begin with it.
+    on_commitment
+        Answers the N-ACTION of storage commitment; None: the service is off.
+    """
 
-    @property
-    def port(self) -> int:
-        """The port in use (the one that the system chose where the listener asked for 0)."""
-        if self._server is None:
-            return self._listener.port
-        return int(self._server.server_address[1])
+    def __init__(
+        self,
+        name: str,
+        ae_title: str,
+        settings: ReceiveSettings,
+        desk: StoreDesk,
+        admission: Admission,
+        on_commitment: Callable[[evt.Event], object] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._admission = admission
+        self._on_commitment = on_commitment
+        self._numbers = itertools.count(1)
+        self._prefix = f"{name}-{os.getpid()}"
+        self._visits: dict[DoorAssociation, _Visit] = {}
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._entity = self._make_entity(ae_title)
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def start(self) -> None:
-        """Listen.
-
-        Raises
-        ------
-        OSError
-            The port is taken or may not be used.
-        """
-        # The data set goes straight to a file of the process's temporary folder, which the receiver's wiring
-        # has set to the spool's own ``incoming``.
-        _config.STORE_RECV_CHUNKED_DATASET = True
-        entity = AE(ae_title=self._listener.ae_title)
-        entity.maximum_associations = self._listener.max_associations
-        entity.network_timeout = self._listener.network_timeout_s
-        entity.maximum_pdu_size = 0
-        for sop_class in CT_SOP_CLASSES:
-            entity.add_supported_context(sop_class, TRANSFER_SYNTAXES)
+    def _make_entity(self, ae_title: str) -> AE:
+        settings = self._settings
+        entity = AE(ae_title=ae_title)
+        # Admission counts associations over all processes; pynetdicom's own limit is never reached.
+        entity.maximum_associations = settings.max_associations + 1000
+        entity.network_timeout = settings.network_timeout_s
+        entity.maximum_pdu_size = settings.max_pdu_bytes
+        for sop_class in sop_class_uids(settings.sop_classes):
+            entity.add_supported_context(sop_class, transfer_syntaxes(settings.transfer_syntaxes))
         entity.add_supported_context(VERIFICATION)
-        self._server = entity.start_server(
-            (self._listener.bind, self._listener.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_C_STORE, self._on_store),
-                (evt.EVT_RELEASED, self._on_end, [RELEASED]),
-                (evt.EVT_ABORTED, self._on_end, [ABORTED]),
-                (evt.EVT_CONN_CLOSE, self._on_end, [ABORTED]),
-            ],
+        if self._on_commitment is not None:
+            entity.add_supported_context(STORAGE_COMMITMENT)
+        return entity
+
+    def serve(self, listener: socket.socket, tls: ServerContext | None = None) -> None:
+        """Accept connections of ``listener`` in a thread of its own; other processes may accept them too."""
+        # Whoever is woken second finds the connection gone: accept must not block then.
+        listener.settimeout(0)
+        threading.Thread(target=self._accept, args=(listener, tls), name="accept", daemon=True).start()
+
+    def stop(self, grace_s: float) -> None:
+        """Accept no more and abort what is open."""
+        os.eventfd_write(self._stop, 1)
+        for association in list(self._visits):
+            association.abort(block=False)
+        deadline_s = time.monotonic() + grace_s
+        for association in list(self._visits):
+            association.join(max(0.0, deadline_s - time.monotonic()))
+
+    def association_id(self, association: object) -> str:
+        """Return our id of an association of this process."""
+        visit = self._visits.get(cast("DoorAssociation", association))
+        return visit.association_id if visit else ""
+
+    def open_association(self, association_id: str) -> DoorAssociation | None:
+        """Return the association of that id while it is established."""
+        for association, visit in list(self._visits.items()):
+            if visit.association_id == association_id and association.is_established:
+                return association
+        return None
+
+    def _accept(self, listener: socket.socket, tls: ServerContext | None) -> None:
+        poller = select.poll()
+        poller.register(self._stop, select.POLLIN)
+        poller.register(listener, select.POLLIN)
+        while not any(descriptor == self._stop for descriptor, _ in poller.poll()):
+            try:
+                connection, peer = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                # No descriptor is left: whoever waits is served when one is free again.
+                get_logger().error("connection_not_accepted", error=error.strerror)
+                time.sleep(_WATCH_S)
+                continue
+            if self._admission.admit_address(peer[0]):
+                threading.Thread(target=self._begin, args=(connection, peer[:2], tls), daemon=True).start()
+            else:
+                connection.close()
+
+    def _begin(self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None) -> None:
+        visit = _Visit(f"{self._prefix}-{next(self._numbers)}", peer[0], tls=tls is not None)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(_HANDSHAKE_S)
+            if tls is not None:
+                connection = tls().wrap_socket(connection, server_side=True)
+            connection.settimeout(self._settings.network_timeout_s)
+            association = accepted(self._entity, connection, peer, self._receive)
+        except OSError as error:
+            get_logger().warning("tls_refused", address=peer[0], error=type(error).__name__)
+            connection.close()
+            return
+        for event, handler in (
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_RELEASED, self._on_released),
+            (evt.EVT_ABORTED, self._on_aborted),
+        ):
+            association.bind(event, handler)
+        if self._on_commitment is not None:
+            association.bind(evt.EVT_N_ACTION, self._on_commitment)
+        self._visits[association] = visit
+        association.start()
+        association.join()
+        self._ended(association, visit)
+
+    def _receive(self, association: DoorAssociation, request: StoreRequest, context_id: int) -> Reception:
+        visit = self._visits[association]
+        context = next((cx for cx in association.accepted_contexts if cx.context_id == context_id), None)
+        fits = context is not None and context.abstract_syntax == request.sop_class_uid
+        syntax = str(context.transfer_syntax[0]) if context is not None and fits else None
+        return InstanceReception(self._desk, visit.association_id, visit.counts, request, syntax, visit.calling)
+
+    def _on_requested(self, event: evt.Event) -> None:
+        association = cast("DoorAssociation", event.assoc)
+        visit = self._visits[association]
+        request: Any = association.requestor.primitive
+        answer: Slot | Rejection = _REFUSED
+        # pynetdicom swallows what a handler raises, and would then let the peer in.
+        with contextlib.suppress(Exception):
+            visit.calling = str(request.calling_ae_title).strip()
+            answer = self._admission.admit(str(request.called_ae_title), visit.calling, visit.address)
+        if isinstance(answer, Rejection):
+            association.acse.send_reject(answer.result, answer.source, answer.reason)
+            association.is_rejected = True
+            visit.how = "rejected"
+            association.kill()
+        else:
+            visit.slot = answer
+
+    def _on_released(self, event: evt.Event) -> None:
+        self._visits[cast("DoorAssociation", event.assoc)].how = "released"
+
+    def _on_aborted(self, event: evt.Event) -> None:
+        self._visits[cast("DoorAssociation", event.assoc)].how = "aborted"
+
+    def _ended(self, association: DoorAssociation, visit: _Visit) -> None:
+        del self._visits[association]
+        if visit.slot is not None:
+            visit.slot.release()
+            self._desk.tell(Ended(visit.association_id, released=visit.how == "released"))
+        seconds = time.monotonic() - visit.began_s
+        get_logger().info(
+            "association_ended",
+            association_id=visit.association_id,
+            calling=visit.calling,
+            address=visit.address,
+            tls=visit.tls,
+            how=visit.how,
+            instances=visit.counts.instances,
+            refused=dict(visit.counts.refused),
+            size_bytes=visit.counts.size_bytes,
+            seconds=round(seconds, 3),
         )
 
-    def stop(self) -> None:
-        """Listen no more and abort what is open."""
-        if self._server is not None:
-            self._server.shutdown()
-
-    def _on_end(self, event: evt.Event, how: str) -> None:
-        self._ledger.ended(id(event.assoc), how)
-
-    def _on_store(self, event: evt.Event) -> int:
-        path = Path(event.dataset_path)
-        try:
-            request = cast("C_STORE", event.request)
-            instance = read_incoming(path, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
-            series_id = self._keep(instance, event.assoc.requestor.ae_title.strip())
-        except InstanceRefused as refusal:
-            self._log.warning("instance_refused", status=f"{refusal.status:04X}", reason=str(refusal))
-            return refusal.status
-        except (OSError, TransientError) as error:
-            self._log.error("instance_not_stored", status=f"{OUT_OF_RESOURCES:04X}", error=type(error).__name__)
-            return OUT_OF_RESOURCES
-        except Exception as error:  # noqa: BLE001 (the edge: an error here must become a status, never Success)
-            self._log.error("instance_failed", status=f"{OUT_OF_RESOURCES:04X}", error=type(error).__name__)
-            return OUT_OF_RESOURCES
-        else:
-            self._ledger.feeds(id(event.assoc), series_id)
-            return SUCCESS
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+    def _watch(self) -> None:
+        """Abort what is silent or open for too long, and close what does not react to that."""
+        while True:
+            time.sleep(_WATCH_S)
+            now_s = time.monotonic()
+            for association, visit in list(self._visits.items()):
+                if visit.abort_at_s is not None:
+                    if now_s - visit.abort_at_s > _ABORT_GRACE_S:
+                        association.sever()
+                elif (
+                    association.quiet_s > self._settings.network_timeout_s
+                    or now_s - visit.began_s > self._settings.association_timeout_s
+                ):
+                    visit.abort_at_s = now_s
+                    get_logger().warning("association_timed_out", association_id=visit.association_id)
+                    association.abort(block=False)

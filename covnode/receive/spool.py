@@ -1,104 +1,213 @@
 """The spool: received bytes made durable before anybody is told that they were received.
 
-Comes from the SCP, which streams the data set of one C-STORE into a file of ``incoming``; goes to a folder of our own
-series id, under the digest of its content. It never decodes pixels and never builds a path from a UID.
+Comes from the SCP and from STOW-RS, which write the data set of one instance as it arrives; goes to a folder of its
+series, under the digest of its content. It never decodes pixels and never builds a path from a UID.
+
+Durable means: the file is synced, renamed to its final name, and the folder that holds the name is synced, one after
+the other and each before Success. A file under its final name is therefore whole, whenever the power fails.
 """
 
 import contextlib
 import hashlib
+import itertools
 import os
-import time
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from covnode.dicom.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH
-from covnode.dicom.reading import read_header
-from covnode.errors import InstanceRefused, NotDicom
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 
-_IDENTIFYING = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-_CHUNK_BYTES = 1 << 20
-_UID_LENGTH = 64
+from covnode.dicom.dimse import DATA_SET_MISMATCH
+from covnode.errors import InstanceRefused
+from covnode.receive import header
+from covnode.receive.instance_facts import patient_words, slice_facts, uid
+from covnode.records.arrival import ArrivedInstance
+
+_PREAMBLE = bytes(128) + b"DICM"
+_NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
 
 
 @dataclass(frozen=True)
-class IncomingInstance:
-    """What the header of a received file says, as far as the front door needs it (identity inside)."""
+class StoreCommand:
+    """What announces an instance: the C-STORE command, or the file meta information of a part of STOW-RS.
 
-    path: Path
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
+    Attributes
+    ----------
+    stat
+        The sender asks for haste (Priority HIGH, PS3.7 C-STORE).
+    """
+
     sop_class_uid: str
+    sop_instance_uid: str
     transfer_syntax_uid: str
-    content_sha256: str
-    size_bytes: int
+    source_ae_title: str
+    stat: bool = False
 
 
-def read_incoming(path: Path, sop_class_uid: str, sop_instance_uid: str) -> IncomingInstance:
-    """Read the header of a received file and check it against the command that brought it.
+class Spool:
+    """Makes instances durable; one for each process that receives.
 
-    Raises
-    ------
-    InstanceRefused
-        0xC000 (cannot understand) when it is no DICOM data set or lacks a UID; 0xA900 (data set does not match SOP
-        class) when the command names another class or instance. PS3.4 Table B.2-1.
+    Parameters
+    ----------
+    folder
+        Where durable instances lie, a folder a series.
+    incoming
+        On the same file system: what is not yet durable. Nobody was told Success for it.
+    digest
+        Keyed digest of strings.
     """
-    try:
-        header = read_header(path, _IDENTIFYING)
-    except NotDicom:
-        raise InstanceRefused("the data set cannot be parsed", CANNOT_UNDERSTAND) from None
-    uids = {keyword: str(header.dataset.get(keyword) or "") for keyword in _IDENTIFYING}
-    for keyword, uid in uids.items():
-        if not uid or len(uid) > _UID_LENGTH or not set(uid) <= set("0123456789."):
-            raise InstanceRefused(f"the data set has no valid {keyword}", CANNOT_UNDERSTAND)
-    if uids["SOPClassUID"] != sop_class_uid or uids["SOPInstanceUID"] != sop_instance_uid:
-        raise InstanceRefused("the data set is not the instance that the command names", DATA_SET_MISMATCH)
-    digest, size_bytes = _digest_of_data_set(path)
-    return IncomingInstance(
-        path=path,
-        study_instance_uid=uids["StudyInstanceUID"],
-        series_instance_uid=uids["SeriesInstanceUID"],
-        sop_instance_uid=uids["SOPInstanceUID"],
-        sop_class_uid=uids["SOPClassUID"],
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        content_sha256=digest,
-        size_bytes=size_bytes,
+
+    def __init__(self, folder: Path, incoming: Path, digest: Callable[..., str]) -> None:
+        self._folder = folder
+        self._incoming = incoming
+        self._digest = digest
+        self._numbers = itertools.count(1)
+        self._known: set[str] = set()
+
+    def begin(self, command: StoreCommand) -> "IncomingFile":
+        """Open a file for an instance.
+
+        Raises
+        ------
+        OSError
+            There is no room.
+        """
+        return IncomingFile(self, command, self._incoming / f"{os.getpid()}-{next(self._numbers)}")
+
+    def digests(self, values: dict[int, bytes]) -> tuple[str, str, str, str]:
+        """Return the keyed digests of study, series, instance and patient.
+
+        Raises
+        ------
+        InstanceRefused
+            0xC000: a UID is missing or is none.
+        """
+        study = uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")
+        series = uid(values, header.SERIES_INSTANCE_UID, "SeriesInstanceUID")
+        instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
+        return (
+            self._digest("study", study),
+            self._digest(study, series),
+            self._digest(instance),
+            self._digest("patient", *patient_words(values)),
+        )
+
+    def place(self, draft: Path, series_digest: str, name: str) -> str:
+        """Move a synced file to its final name and sync its folder; return the name, relative to the spool."""
+        folder = self._folder / series_digest
+        if series_digest not in self._known:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self._folder)
+            self._known.add(series_digest)
+        # The same content again replaces itself: one name stands for one content.
+        draft.rename(folder / name)
+        sync_folder(folder)
+        return f"{series_digest}/{name}"
+
+
+class IncomingFile:
+    """An instance that is arriving; `keep` or `drop` ends it."""
+
+    def __init__(self, spool: Spool, command: StoreCommand, path: Path) -> None:
+        self._spool = spool
+        self._command = command
+        self._path = path
+        self._digest = hashlib.sha256()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        meta = _PREAMBLE + _file_meta(command)
+        self._start = self._size_bytes = len(meta)
+        try:
+            _write_all(self._descriptor, meta)
+        except OSError:
+            self.drop()
+            raise
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes of the data set, in order.
+
+        Raises
+        ------
+        OSError
+            There is no room.
+        """
+        _write_all(self._descriptor, data)
+        self._digest.update(data)
+        self._size_bytes += len(data)
+
+    def keep(self) -> ArrivedInstance:
+        """Make the instance durable.
+
+        Raises
+        ------
+        InstanceRefused
+            0xC000 (cannot understand) when it is no data set or lacks a UID; 0xA900 (data set does not match SOP class)
+            when the command named another class or instance. PS3.4 Table B.2-1.
+        OSError
+            The disk is full or broken: nothing of the instance counts as received.
+        """
+        command = self._command
+        values = header.scan(lambda count: os.pread(self._descriptor, count, self._start), command.transfer_syntax_uid)
+        sop_class = uid(values, header.SOP_CLASS_UID, "SOPClassUID")
+        sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
+        if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):
+            raise InstanceRefused("the data set is not the instance that was announced", DATA_SET_MISMATCH)
+        study, series, instance, patient = self._spool.digests(values)
+        content = self._digest.hexdigest()
+        os.fsync(self._descriptor)
+        name = self._spool.place(self._path, series, f"{content}.dcm")
+        self._close()
+        return ArrivedInstance(
+            study_digest=study,
+            series_digest=series,
+            sop_digest=instance,
+            patient_digest=patient,
+            sop_class_uid=sop_class,
+            transfer_syntax_uid=command.transfer_syntax_uid,
+            content_sha256=content,
+            size_bytes=self._size_bytes,
+            file_name=name,
+            source_ae_title=command.source_ae_title,
+            facts=slice_facts(values, stat=command.stat),
+        )
+
+    def drop(self) -> None:
+        """Forget the instance; what `keep` made durable stays."""
+        if self._descriptor >= 0:
+            self._close()
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def _file_meta(command: StoreCommand) -> bytes:
+    """Return the file meta information (PS3.10 section 7.1), its group length first."""
+    elements = b"".join(
+        (
+            b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01",
+            _meta_element(0x0002, b"UI", command.sop_class_uid),
+            _meta_element(0x0003, b"UI", command.sop_instance_uid),
+            _meta_element(0x0010, b"UI", command.transfer_syntax_uid),
+            _meta_element(0x0012, b"UI", PYNETDICOM_IMPLEMENTATION_UID),
+            _meta_element(0x0016, b"AE", command.source_ae_title),
+        )
     )
+    return struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
 
 
-def _digest_of_data_set(path: Path) -> tuple[str, int]:
-    """Digest everything behind the file meta information: the bytes that came over the wire."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(128 + 4 + 8)
-        group_length = int.from_bytes(file.read(4), "little")
-        file.seek(group_length, os.SEEK_CUR)
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-        return digest.hexdigest(), file.tell()
-
-
-def make_durable(instance: IncomingInstance, folder: Path) -> str:
-    """Move the file into ``folder`` and return its name, once file and folder are on disk.
-
-    Raises
-    ------
-    OSError
-        The disk is full or broken: nothing of the instance counts as received.
-    """
-    name = f"{instance.content_sha256}.dcm"
-    if not instance.path.exists() and (folder / name).exists():
-        return name  # moved by the try before this one
-    new_folder = not folder.exists()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with instance.path.open("rb") as file:
-        os.fsync(file.fileno())
-    instance.path.chmod(0o600)
-    instance.path.rename(folder / name)
-    sync_folder(folder)
-    if new_folder:
-        sync_folder(folder.parent)
-    return name
+def _meta_element(element: int, vr: bytes, text: str) -> bytes:
+    value = text.encode("ascii", "replace")
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
 
 
 def sync_folder(folder: Path) -> None:
@@ -110,10 +219,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def clear_incoming(folder: Path, untouched_s: float) -> None:
-    """Remove what was being received when an association broke; nobody was told Success for it."""
-    limit = time.time() - untouched_s
-    for leftover in folder.iterdir():
+def clear_incoming(folder: Path, prefix: str = "") -> None:
+    """Remove what was being received when a process broke off; nobody was told Success for it."""
+    for leftover in folder.glob(f"{prefix}*"):
         with contextlib.suppress(FileNotFoundError):
-            if leftover.stat().st_mtime <= limit:
-                leftover.unlink()
+            leftover.unlink()
+
+
+def durable_files(folder: Path) -> Iterator[str]:
+    """Yield the names of all instances of the spool, relative to it."""
+    for series in sorted(folder.iterdir()):
+        if series.is_dir() and series.name not in _NO_SERIES:
+            yield from (f"{series.name}/{path.name}" for path in sorted(series.glob("*.dcm")))

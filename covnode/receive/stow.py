@@ -120,7 +120,7 @@ class StowService:
             if (closed := await self._in_thread(self._stage.gate.closed_because)) is not None:
                 self._log.warning("stow_closed", reason=closed)
                 return self._refuse(request, _CLOSED)
-            source = UploadSource(uuid.uuid4().hex, source_ae_title, request.path_params.get("study"))
+            source = UploadSource(f"stow-{uuid.uuid4().hex}", source_ae_title, request.path_params.get("study"))
             return await self._receive(request, source, boundary)
         finally:
             self._running -= 1
@@ -151,7 +151,7 @@ class StowService:
             failed = sum(outcome.failure is not None for outcome in upload.outcomes)
             self._log.info(
                 "stow_request",
-                association=source.association_id,
+                association_id=source.association_id,
                 address=_address_of(request),
                 source_ae_title=source.source_ae_title,
                 status=status,

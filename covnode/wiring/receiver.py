@@ -1,63 +1,35 @@
-"""The receiver process: the SCP, the assembly of series, and the intake. Holds the keys; has no torch."""
+"""The receiver process: doors, recorder, assembly of series, intake, storage commitment. Holds the keys; has no torch.
 
-import tempfile
+door (processes) --line--> recorder --rows--> assembling --> choosing --> taking in --job--> worker
+"""
+
 import threading
 from dataclasses import dataclass
 
 from covnode.deidentify.keys import PseudonymKeys
-from covnode.errors import RowExists, TransientError
+from covnode.errors import TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import AssociationLedger
-from covnode.receive.scp import Listener, StorageScp
-from covnode.receive.spool import IncomingInstance, clear_incoming, make_durable
+from covnode.receive.spool import Spool, clear_incoming
+from covnode.records.arrival import CommitmentAsked, DoorMessage
 from covnode.settings import Home
-from covnode.store import series
 from covnode.wiring.assembling import Assembling
 from covnode.wiring.choosing import Choosing
+from covnode.wiring.commitments import Commitments
+from covnode.wiring.doors import Doors
 from covnode.wiring.intake import TakingIn, build_intake
 from covnode.wiring.node import Node, open_process, stop_event
+from covnode.wiring.reconciliation import reconcile
+from covnode.wiring.recorder import Recorder
 
 _TICK_S = 0.5
-_ABANDONED_S = 3600.0
-
-
-@dataclass(frozen=True)
-class Spooler:
-    """Makes a received instance durable: file, folder, row."""
-
-    node: Node
-    keys: PseudonymKeys
-
-    def keep(self, instance: IncomingInstance, source_ae_title: str) -> str:
-        """Return our series id once the instance is durable."""
-        try:
-            return self._keep(instance, source_ae_title)
-        except RowExists:
-            return self._keep(instance, source_ae_title)
-
-    def _keep(self, instance: IncomingInstance, source_ae_title: str) -> str:
-        digest = self.keys.digest(instance.study_instance_uid, instance.series_instance_uid)
-        with self.node.transaction() as session:
-            series_id = series.series_id_of(session, digest, source_ae_title)
-        name = make_durable(instance, self.node.home.spool / series_id)
-        spooled = series.SpooledInstance(
-            sop_digest=self.keys.digest(instance.sop_instance_uid),
-            content_sha256=instance.content_sha256,
-            file_name=f"{series_id}/{name}",
-            size_bytes=instance.size_bytes,
-            sop_class_uid=instance.sop_class_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-        )
-        with self.node.transaction() as session:
-            series.add_instance(session, series_id, spooled)
-        return series_id
+_SUPERVISION_S = 0.25
 
 
 @dataclass(frozen=True)
 class Assembly:
     """What happens to series after their instances are recorded: complete -> chosen -> taken in."""
 
-    node: Node
     assembling: Assembling
     choosing: Choosing
     taking_in: TakingIn
@@ -69,33 +41,64 @@ class Assembly:
                 self.assembling.run_once()
                 self.choosing.run_once()
                 self.taking_in.run_once()
-                clear_incoming(self.node.home.incoming, untouched_s=_ABANDONED_S)
             except TransientError as error:
                 get_logger().warning("assembly_postponed", reason=str(error))
+
+
+class Receiver:
+    """All that the receiver does, in threads of their own beside the doors' processes."""
+
+    def __init__(self, node: Node, keys: PseudonymKeys) -> None:
+        self._node = node
+        self._ledger = AssociationLedger()
+        self._doors = Doors(node.home, node.settings, self._hear)
+        self._commitments = Commitments(node, keys, self._doors.report_on_same)
+        self._recorder = Recorder(node, self._ledger, self._doors.close, self._on_commitment)
+        self._spool = Spool(node.home.spool, node.home.incoming, keys.digest)
+        self._assembly = Assembly(
+            Assembling(node, self._ledger),
+            Choosing(node),
+            TakingIn(node, build_intake(node, keys)),
+        )
+
+    def _hear(self, door: str, message: DoorMessage | None) -> None:
+        self._recorder.hear(door, message)
+
+    def _on_commitment(self, asked: CommitmentAsked) -> None:
+        self._commitments.put(asked)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Run until asked to stop."""
+        threads = [
+            threading.Thread(target=work, args=(stopping,), name=name)
+            for name, work in {
+                "recorder": self._recorder.run,
+                "assembly": self._assembly.run,
+                "commitments": self._reconcile_then_commit,
+            }.items()
+        ]
+        for thread in threads:
+            thread.start()
+        self._doors.keep_running()
+        get_logger().info("listening", ae_title=self._node.settings.node.ae_title, **self._doors.ports)
+        while not stopping.wait(_SUPERVISION_S):
+            self._doors.keep_running()
+            self._recorder.watch()
+        self._doors.stop()
+        for thread in threads:
+            thread.join()
+        self._recorder.drain()
+
+    def _reconcile_then_commit(self, stopping: threading.Event) -> None:
+        # A commitment asked for before the restart is answered when every file of the spool has its row.
+        reconcile(self._node, self._spool, stopping)
+        self._commitments.run(stopping)
 
 
 def run_receiver(home: Home) -> None:
     """Run until asked to stop."""
     node = open_process(home, "receiver")
-    keys = PseudonymKeys.load(home.keys)
-    home.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clear_incoming(home.incoming, untouched_s=0.0)
-    # pynetdicom streams each data set into the process's temporary folder: the same file system as the
-    # spool, so that the move into it is a rename.
-    tempfile.tempdir = str(home.incoming)
-    ledger = AssociationLedger()
-    receive = node.settings.receive
-    listener = Listener(
-        node.settings.node.ae_title,
-        receive.bind,
-        receive.port,
-        receive.max_associations,
-        receive.network_timeout_s,
-    )
-    scp = StorageScp(listener, ledger, Spooler(node, keys).keep)
-    stopping = stop_event()
-    scp.start()
-    get_logger().info("listening", ae_title=listener.ae_title, bind=listener.bind, port=scp.port)
-    taking_in = TakingIn(node, build_intake(node, keys))
-    Assembly(node, Assembling(node, ledger), Choosing(node), taking_in).run(stopping)
-    scp.stop()
+    for folder in home.folders:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    clear_incoming(home.incoming)
+    Receiver(node, PseudonymKeys.load(home.keys)).run(stop_event())

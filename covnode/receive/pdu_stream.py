@@ -1,0 +1,85 @@
+"""Bytes of one connection, read once into one buffer: PDUs are looked at where they lie.
+
+Comes from the socket; goes to upper_layer. PS3.8 section 9.3.1.
+"""
+
+import select
+import socket
+import ssl
+from collections.abc import Callable
+
+_BUFFER_BYTES = 1 << 18
+
+
+class ConnectionClosed(Exception):  # noqa: N818 (an end, not an error)
+    """The peer closed the connection, or fell silent in the middle of a PDU."""
+
+
+class PduStream:
+    """Reads a socket that has a time-out."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._view = memoryview(bytearray(_BUFFER_BYTES))
+        self._start = 0
+        self._end = 0
+        self._descriptor = connection.fileno()
+        self._poller = select.poll()
+        self._poller.register(self._descriptor, select.POLLIN)
+
+    def wait(self, wake: int, timeout_s: float | None) -> bool:
+        """Wait for bytes, or for the descriptor ``wake``; return whether there are bytes (or the end of them)."""
+        if self._end > self._start:
+            return True
+        if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
+            return True
+        self._poller.register(wake, select.POLLIN)
+        ready = self._poller.poll(None if timeout_s is None else timeout_s * 1000)
+        return any(found == self._descriptor for found, _ in ready)
+
+    def take(self, count: int) -> bytes:
+        """Return the next ``count`` bytes, of which there are few.
+
+        Raises
+        ------
+        ConnectionClosed
+            They do not come.
+        """
+        if count > _BUFFER_BYTES:
+            parts: list[bytes] = []
+            self.pass_on(count, lambda chunk: parts.append(bytes(chunk)))
+            return b"".join(parts)
+        while self._end - self._start < count:
+            if _BUFFER_BYTES - self._start < count:
+                self._to_front()
+            self._fill()
+        taken = bytes(self._view[self._start : self._start + count])
+        self._start += count
+        return taken
+
+    def pass_on(self, count: int, write: Callable[[memoryview], None]) -> None:
+        """Hand the next ``count`` bytes to ``write`` in pieces, each valid during the call only."""
+        while count:
+            if self._end == self._start:
+                self._start = self._end = 0
+                self._fill()
+            piece = min(count, self._end - self._start)
+            write(self._view[self._start : self._start + piece])
+            self._start += piece
+            count -= piece
+
+    def _to_front(self) -> None:
+        length = self._end - self._start
+        self._view[:length] = bytes(self._view[self._start : self._end])
+        self._start, self._end = 0, length
+
+    def _fill(self) -> None:
+        if self._start == self._end:
+            self._start = self._end = 0
+        try:
+            received = self._connection.recv_into(self._view[self._end :])
+        except OSError:  # TimeoutError and ssl.SSLError are among them
+            raise ConnectionClosed from None
+        if received == 0:
+            raise ConnectionClosed
+        self._end += received

@@ -1,0 +1,70 @@
+"""Instances that lie in the spool and that nobody has told the receiver of: read back from their files.
+
+Comes from the spool, after a process died between Success and its message; goes to wiring.reconciliation.
+"""
+
+import hashlib
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+
+from covnode.dicom.reading import MALFORMED, quietly
+from covnode.errors import InstanceRefused
+from covnode.receive import header
+from covnode.receive.instance_facts import slice_facts, uid
+from covnode.receive.spool import Spool
+from covnode.records.arrival import ArrivedInstance
+
+_META_START = 128 + 4 + 8
+_CHUNK_BYTES = 1 << 20
+
+
+def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
+    """Return what the door would have told of a durable file; None where its bytes are not those that were received.
+
+    Parameters
+    ----------
+    name
+        Of the file, relative to the spool; it ends in the digest of the content.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    try:
+        with quietly():
+            meta = read_file_meta_info(path)
+        with path.open("rb") as file:
+            file.seek(_META_START)
+            start = _META_START + 4 + int.from_bytes(file.read(4), "little")
+            values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID))
+            file.seek(start)
+            digest = hashlib.sha256()
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+            size_bytes = file.tell()
+        if digest.hexdigest() != path.stem:
+            return None
+        study, series, instance, patient = spool.digests(values)
+        return ArrivedInstance(
+            study_digest=study,
+            series_digest=series,
+            sop_digest=instance,
+            patient_digest=patient,
+            sop_class_uid=uid(values, header.SOP_CLASS_UID, "SOPClassUID"),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            content_sha256=path.stem,
+            size_bytes=size_bytes,
+            file_name=name,
+            source_ae_title=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
+            facts=slice_facts(values, stat=False),
+        )
+    except (InstanceRefused, *MALFORMED):
+        return None
+
+
+def _first(path: Path, start: int, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(count)

@@ -1,0 +1,155 @@
+"""Records in our tables what the doors made durable, in batches; closes the gate while it cannot.
+
+Comes from the doors, whose Success does not wait for it: what is durable in the spool and not recorded yet is recorded
+when the database is back, or found by wiring.reconciliation at the next start.
+"""
+
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import sqlalchemy as sa
+
+from covnode.errors import RowExists, TransientError
+from covnode.logs import get_logger
+from covnode.receive.assembly import AssociationLedger
+from covnode.receive.evidence import ABORTED, RELEASED
+from covnode.records.arrival import ArrivedInstance, CommitmentAsked, DoorMessage, Ended, Stored
+from covnode.store import arrivals
+from covnode.wiring.node import Node
+
+_BATCH = 500
+_GATHER_S = 0.1
+_PROBE_S = 1.0
+_AGAIN_S = 0.5
+# A database that hangs instead of refusing: nothing more is taken once it holds a batch up for this long.
+_SLOW_S = 5.0
+_AWAY = "the database does not answer"
+
+_Heard = tuple[str, DoorMessage | None]
+
+
+class Recorder:
+    """Hears all doors and writes down what they say, in the order in which each said it.
+
+    Parameters
+    ----------
+    close
+        Closes the gate with a reason, or opens it.
+    on_commitment
+        Takes a storage commitment request, once the instances that came before it are recorded.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        ledger: AssociationLedger,
+        close: Callable[[str | None], None],
+        on_commitment: Callable[[CommitmentAsked], None],
+    ) -> None:
+        self._node = node
+        self._ledger = ledger
+        self._close = close
+        self._on_commitment = on_commitment
+        self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._open: defaultdict[str, set[str]] = defaultdict(set)
+        self._busy_since_s: float | None = None
+
+    def hear(self, door: str, message: DoorMessage | None) -> None:
+        """Take a message of a door; None: the door has ended."""
+        self._heard.put((door, message))
+
+    def run(self, stopping: threading.Event) -> None:
+        """Record until asked to stop."""
+        while not stopping.is_set():
+            batch = self._gather()
+            self._busy_since_s = time.monotonic()
+            if self._persist(batch, stopping):
+                self._close(None)
+            self._busy_since_s = None
+
+    def watch(self) -> None:
+        """Close the gate when the database hangs; called now and then by another thread."""
+        since_s = self._busy_since_s
+        if since_s is not None and time.monotonic() - since_s > _SLOW_S:
+            self._close(_AWAY)
+
+    def drain(self) -> None:
+        """Record what was heard and not yet recorded, at the end; what fails is found at the next start."""
+        stopped = threading.Event()
+        stopped.set()
+        while not self._heard.empty():
+            self._persist(self._gather(), stopped)
+
+    def _gather(self) -> list[_Heard]:
+        """Return what was heard: a batch, or nothing for so long that it is time to look at the database."""
+        batch: list[_Heard] = []
+        try:
+            batch.append(self._heard.get(timeout=_PROBE_S))
+            until_s = time.monotonic() + _GATHER_S
+            while len(batch) < _BATCH:
+                batch.append(self._heard.get(timeout=max(0.0, until_s - time.monotonic())))
+        except queue.Empty:
+            pass
+        return batch
+
+    def _persist(self, batch: list[_Heard], stopping: threading.Event) -> bool:
+        """Record a batch, however long the database is away; return whether it is recorded."""
+        while True:
+            try:
+                self._record(batch)
+            except RowExists:
+                continue  # another process was first: its rows are there now
+            except TransientError:
+                self._close(_AWAY)
+                if stopping.wait(_AGAIN_S):
+                    return False
+            else:
+                return True
+
+    def _record(self, batch: list[_Heard]) -> None:
+        stored = [message.instance for _, message in batch if isinstance(message, Stored)]
+        try:
+            series_ids: list[str | None] = [*self._write(stored)]
+        except TransientError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the edge: one instance that cannot be written must not hold up the others)
+            get_logger().error("batch_not_recorded", instances=len(stored), error=type(error).__name__)
+            series_ids = [self._write_alone(instance) for instance in stored]
+        recorded = iter(series_ids)
+        for door, message in batch:
+            self._note(door, message, recorded)
+
+    def _write(self, instances: list[ArrivedInstance]) -> list[str]:
+        with self._node.transaction() as session:
+            if instances:
+                return arrivals.record(session, instances, self._node.settings.receive.late_slices)
+            session.execute(sa.select(1))
+            return []
+
+    def _write_alone(self, instance: ArrivedInstance) -> str | None:
+        try:
+            return self._write([instance])[0]
+        except TransientError:
+            raise
+        except Exception as error:  # noqa: BLE001 (as above: it stays in the spool, and is tried again at the next start)
+            get_logger().error("instance_not_recorded", error=type(error).__name__)
+            return None
+
+    def _note(self, door: str, message: DoorMessage | None, recorded: Iterator[str | None]) -> None:
+        match message:
+            case Stored():
+                self._open[door].add(message.association_id)
+                series_id = next(recorded)
+                if series_id is not None:
+                    self._ledger.feeds(message.association_id, series_id)
+            case Ended():
+                self._open[door].discard(message.association_id)
+                self._ledger.ended(message.association_id, RELEASED if message.released else ABORTED)
+            case CommitmentAsked():
+                self._on_commitment(message)
+            case None:
+                for association_id in self._open.pop(door, set()):
+                    self._ledger.ended(association_id, ABORTED)
