@@ -8,7 +8,23 @@ import sys
 
 import typer
 
-from covnode.cli import analyse, config, db, demo, doctor, init, jobs, models, peer, phantom, push, rules, series, serve
+from covnode.cli import (
+    analyse,
+    config,
+    db,
+    demo,
+    doctor,
+    fetch,
+    init,
+    jobs,
+    models,
+    peer,
+    phantom,
+    push,
+    rules,
+    series,
+    serve,
+)
 from covnode.cli.console import stderr
 from covnode.errors import CovnodeError
 
@@ -26,6 +42,7 @@ app.command("work")(serve.work)
 app.command("send")(serve.send)
 app.command("analyse")(analyse.analyse)
 app.command("push")(push.push)
+app.command("fetch")(fetch.fetch)
 app.command("phantom")(phantom.phantom)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

@@ -160,7 +160,7 @@ class CommitmentScp:
         """Keep the request of an N-ACTION and return its status; Success only once its file is durable."""
         association_id = self._association_id(event.assoc)
         try:
-            name = self._keep(event, association_id)
+            self._tell(CommitmentAsked(association_id, self._keep(event, association_id)))
         except CommitmentRefused as refusal:
             self._log.warning("commitment_refused", status=f"{refusal.status:04X}", reason=str(refusal))
             return refusal.status, None
@@ -170,7 +170,6 @@ class CommitmentScp:
         except Exception as error:  # noqa: BLE001 (the edge: an error here must become a status, never Success)
             self._log.error("commitment_failed", status=f"{PROCESSING_FAILURE:04X}", error=type(error).__name__)
             return PROCESSING_FAILURE, None
-        self._tell(CommitmentAsked(association_id, name))
         return SUCCESS, None
 
     def report_on_same(self, association: Association, file_name: str) -> bool:
@@ -180,11 +179,10 @@ class CommitmentScp:
         ``{"report": {"association_id": ..., "file_name": ...}}``, after it has put the verdict beside the request.
         With the answer Success both files are removed, which is how the receiver process sees that it is done.
 
-        Blocks until the peer has answered or its DIMSE timeout is over, so call it on a thread of its own, never on
-        the association's. It calls ``association.send_n_event_report``, which clears ``_reactor_checkpoint``, waits for
-        ``_is_paused``, sends by ``association.dimse.send_msg`` and takes the answer by ``association.dimse.get_msg``: a
-        loop that replaces pynetdicom's reactor keeps to the same two, and puts the N-EVENT-REPORT-RSP into
-        ``association.dimse.msg_queue``. The N-ACTION is answered before, as the reactor pauses only between requests.
+        Blocks until the peer has answered or its DIMSE timeout is over. It calls ``association.send_n_event_report``,
+        which clears ``_reactor_checkpoint``, waits for ``_is_paused``, sends by ``dimse.send_msg`` and takes the next
+        message by ``dimse.get_msg`` for the answer: so it runs between two messages, on the association's own thread
+        while that is paused or on another one. The N-ACTION has been answered by then.
         """
         with self._lock:
             if file_name in self._reporting:

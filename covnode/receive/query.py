@@ -77,9 +77,7 @@ def ct_studies_of_patient(calling_ae_title: str, destination: Destination, patie
     """
     patient_id = patient_id.strip()
     if not patient_id or set(patient_id) & set("*?\\"):
-        raise ConfigurationError(
-            "--patient takes one Patient ID, without * ? and \\ which match more than one patient."
-        )
+        raise ConfigurationError("a Patient ID holds no * ? or \\, which would match more than one patient.")
     keys = _identifier("STUDY", PatientID=patient_id, StudyInstanceUID="", StudyDate="", ModalitiesInStudy="")
     found = [
         FoundStudy(_text(answer, "StudyInstanceUID"), _text(answer, "StudyDate"))

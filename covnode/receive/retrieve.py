@@ -20,6 +20,8 @@ from covnode.receive.query import FoundSeries
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _MOST_CONTEXTS = 128
+# An archive may fetch from a slower store first, without a word.
+_SILENCE_S = 600.0
 _PENDING = frozenset({0xFF00, 0xFF01})
 # PS3.4 Tables C.4-2 and C.4-3.
 _SOME_FAILED = 0xB000
@@ -68,6 +70,7 @@ def move(
         It refuses; the message says what helps.
     """
     association = associate(calling_ae_title, destination, [(STUDY_ROOT_MOVE, None)])
+    association.dimse_timeout = _SILENCE_S
     try:
         answers = association.send_c_move(_identifier(series), calling_ae_title, STUDY_ROOT_MOVE)
         return _follow(answers, destination.name, calling_ae_title, on_progress)
@@ -110,11 +113,14 @@ def get(
         as_scp=list(dict.fromkeys(sop_class for sop_class, _syntax in storage)),
         handlers=[(evt.EVT_C_STORE, lambda event: _on_store(event, keep))],
     )
+    association.dimse_timeout = _SILENCE_S
     try:
         answers = association.send_c_get(_identifier(series), STUDY_ROOT_GET)
         return _follow(answers, destination.name, calling_ae_title, on_progress)
-    except (RuntimeError, ValueError):
-        raise TransientError(f"{destination.name} ended the association or does not know C-GET") from None
+    except ValueError:
+        raise DeliveryRefused(f"{destination.name} does not know C-GET: use --by move", code="no_c_get") from None
+    except RuntimeError:
+        raise TransientError(f"{destination.name} ended the association") from None
     finally:
         _end(association)
 

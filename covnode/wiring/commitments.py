@@ -29,6 +29,7 @@ from covnode.wiring.node import Node
 GIVEN_UP = "given-up"
 _ROWS_FOLLOW_WITHIN_S = 3.0
 _TICK_S = 0.1
+_LONGEST_PAUSE_S = 3600.0
 _PEERS_AT_A_TIME = 8
 
 AskDoor = Callable[[str, str], bool]
@@ -58,12 +59,15 @@ class _Waiting:
     ----------
     rows_until_s
         Until then a row may still follow its Success.
+    asked_s
+        How long a door was last given to report on its association.
     """
 
     path: Path
     rows_until_s: float = 0.0
     due_s: float = 0.0
     give_up_at_s: float = 0.0
+    asked_s: float = 0.0
 
 
 @dataclass
@@ -89,7 +93,8 @@ class Commitments:
     Parameters
     ----------
     ask_door
-        Has a door report on the association that the request came on (``CommitmentScp.report_on_same``).
+        Has a door report on the association that the request came on (``CommitmentScp.report_on_same``). It may say yes
+        and find the association closed.
     """
 
     def __init__(
@@ -168,7 +173,9 @@ class Commitments:
                     # Nothing but a restart with other settings changes that, so it is only kept until its time is over.
                     item.due_s = max(again_s, item.give_up_at_s)
                 else:
-                    item.due_s = again_s
+                    # Whether the door still has the association is seen by the files alone, and less and less likely.
+                    item.due_s = again_s + min(item.asked_s, _LONGEST_PAUSE_S)
+                    item.asked_s = item.due_s - time.monotonic()
 
     def _report(self, item: _Waiting) -> _Outcome:
         try:
@@ -181,10 +188,12 @@ class Commitments:
             outcome, reason = self._give(item.path, request, self._verdicts.on(request, item.rows_until_s))
         except CovnodeError as error:
             outcome, reason = _Outcome.POSTPONED, str(error)
-        if outcome in {_Outcome.POSTPONED, _Outcome.NO_WAY}:
-            if time.monotonic() >= item.give_up_at_s:
-                self._give_up(item.path, reason)
-                return _Outcome.DONE
+        if outcome is _Outcome.DONE:
+            return outcome
+        if time.monotonic() >= item.give_up_at_s:
+            self._give_up(item.path, reason)
+            return _Outcome.DONE
+        if outcome is not _Outcome.ASKED:
             ae_title = request.calling_ae_title
             self._log.warning("commitment_report_postponed", request=item.path.stem, ae_title=ae_title, reason=reason)
         return outcome
@@ -208,7 +217,7 @@ class Commitments:
                 return _Outcome.DONE, ""
         write_report(report_file(path), report)
         if self._ask_door(request.association_id, path.name):
-            return _Outcome.ASKED, ""
+            return _Outcome.ASKED, reason
         report_file(path).unlink(missing_ok=True)
         return outcome, reason
 
