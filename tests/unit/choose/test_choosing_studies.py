@@ -1,0 +1,415 @@
+"""The choice on a node's own tables and spool, and the commands that show it."""
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from scanner_series import SERIES, write
+from typer.testing import CliRunner
+
+from covnode.choose.rules import SHIPPED
+from covnode.cli.app import app
+from covnode.clock import utc_now
+from covnode.errors import ConfigurationError, TransientError
+from covnode.records.job import AnalysisState, SeriesState
+from covnode.records.series import DeidentifiedSeries
+from covnode.settings import ChoiceSettings, Home, Settings
+from covnode.store import analyses, series, views
+from covnode.store.engine import upgrade
+from covnode.store.tables import AnalysisRow, Base, InstanceRow, SeriesRow, StudyRow
+from covnode.wiring import choosing
+from covnode.wiring.choosing import Choosing
+from covnode.wiring.node import Node
+
+STUDY = "std-000000000001"
+IDENTITY = "Doe^Jane"
+
+
+class Hospital:
+    """A node's database and spool, filled as the receiver would."""
+
+    def __init__(self, root, **choice):
+        self.node = Node(Home(root), Settings(choice=ChoiceSettings(**{"study_idle_s": 60.0, **choice})))
+        root.mkdir()
+        upgrade(self.node.engine)
+        self.arrived = utc_now() - timedelta(hours=1)
+        self.choosing = Choosing(self.node)
+
+    def study(self, study_id=STUDY, *, quiet=True, stat=False):
+        last = self.arrived if quiet else utc_now()
+        with self.node.transaction() as session:
+            session.merge(
+                StudyRow(
+                    study_id=study_id,
+                    study_digest=study_id,
+                    received_at=self.arrived,
+                    last_instance_at=last,
+                    stat=stat,
+                )
+            )
+
+    def add(self, name, state=SeriesState.COMPLETE, *, study_id=STUDY, kind=None):
+        """Add one of SERIES under the id ser-NAME."""
+        series_id = f"ser-{name.replace(' ', '-')}"
+        files = write(SERIES[kind or name], self.node.home.spool / series_id)
+        self.arrived += timedelta(seconds=1)
+        row = SeriesRow(
+            series_id=series_id,
+            study_id=study_id,
+            series_digest=series_id,
+            state=state,
+            revision=1,
+            received_at=self.arrived,
+            last_instance_at=self.arrived,
+            state_at=self.arrived,
+            instance_count=len(files),
+            source_ae_title="CT",
+        )
+        with self.node.transaction() as session:
+            session.add(row)
+        instances = [
+            InstanceRow(
+                series_id=series_id,
+                sop_digest=f"{series_id}{number}",
+                content_sha256=f"{number:064d}",
+                file_name=f"{series_id}/{file.path.name}",
+                size_bytes=1,
+                sop_class_uid="1.2",
+                transfer_syntax_uid="1.2",
+                received_at=self.arrived,
+                facts=json.loads(json.dumps(asdict(file.facts))),
+            )
+            for number, file in enumerate(files)
+        ]
+        with self.node.transaction() as session:
+            session.add_all(instances)
+        return series_id
+
+    def look(self):
+        self.choosing.run_once()
+        return self.states()
+
+    def states(self):
+        with self.node.transaction() as session:
+            return {row.series_id: row.state for row in session.scalars(sa.select(SeriesRow))}
+
+    def row(self, series_id):
+        with self.node.transaction() as session:
+            return session.get_one(SeriesRow, series_id)
+
+    def choice(self, study_id=STUDY):
+        with self.node.transaction() as session:
+            row = session.get_one(StudyRow, study_id)
+        return row.chosen_series_id, row.choice_revision
+
+    def move(self, series_id, state, **values):
+        with self.node.transaction() as session:
+            session.execute(sa.update(SeriesRow).where(SeriesRow.series_id == series_id).values(state=state, **values))
+
+    def hand_over(self, series_id):
+        row = self.row(series_id)
+        with self.node.transaction() as session:
+            series.mark_handed_over(session, series_id, row.revision)
+            copy = DeidentifiedSeries(series_id, row.revision, (), "0" * 64)
+            return analyses.open_analysis(session, copy).subject_id
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    return Hospital(tmp_path / "home")
+
+
+def test_a_whole_study_comes_to_one_chosen_series_and_a_reason_for_each_other(hospital):
+    hospital.study()
+    for name in SERIES:
+        hospital.add(name)
+    states = hospital.look()
+    assert [key for key, state in states.items() if state == SeriesState.CHOSEN] == ["ser-thin-soft"]
+    assert hospital.choice() == ("ser-thin-soft", 1)
+    with hospital.node.transaction() as session:
+        listed = {row["series_id"]: row for row in views.list_series(session)}
+    del listed["ser-thin-soft"]
+    assert {row["state"] for row in listed.values()} == {"not_chosen"}
+    assert "ser-thin-soft of the same study is analysed" in listed["ser-thick-soft"]["reason"]
+    assert listed["ser-localizer"]["reason"] == "it is a localizer (rule 'localizer')"
+    assert hospital.row("ser-localizer").reason_code == "excluded_by_rule"
+
+
+@pytest.mark.parametrize("why", ["not quiet", "a series is on its way"])
+def test_the_study_is_waited_for_unless_it_is_stat(why, hospital):
+    hospital.study(quiet=why != "not quiet")
+    hospital.add("thick soft")
+    if why != "not quiet":
+        hospital.add("thin soft", SeriesState.RECEIVING)
+    assert hospital.look()["ser-thick-soft"] == SeriesState.COMPLETE
+    assert hospital.row("ser-thick-soft").score_sheet["total"] > 0
+    hospital.study(quiet=False, stat=True)
+    assert hospital.look()["ser-thick-soft"] == SeriesState.CHOSEN
+
+
+def test_a_better_series_that_comes_later_is_the_next_revision_of_the_choice(hospital):
+    hospital.study()
+    hospital.add("thick soft")
+    hospital.look()
+    analysis_id = hospital.hand_over("ser-thick-soft")
+    hospital.add("thin soft", SeriesState.RECEIVING)
+    assert hospital.look()["ser-thin-soft"] == SeriesState.RECEIVING
+    hospital.move("ser-thin-soft", SeriesState.COMPLETE)
+    assert hospital.look()["ser-thin-soft"] == SeriesState.CHOSEN
+    assert hospital.choice() == ("ser-thin-soft", 2)
+    with hospital.node.transaction() as session:
+        row = session.get_one(AnalysisRow, analysis_id)
+        listed = {row["series_id"]: row for row in views.list_series(session)}
+    assert (row.state, row.reason_code) == (AnalysisState.SUPERSEDED, "better_series")
+    assert listed["ser-thick-soft"]["state"] == "superseded"
+    assert "ser-thin-soft, which came later, is the better series" in listed["ser-thick-soft"]["reason"]
+
+
+def test_a_later_series_that_is_worse_changes_nothing_but_its_own_row(hospital):
+    hospital.study()
+    hospital.add("thin soft")
+    hospital.look()
+    analysis_id = hospital.hand_over("ser-thin-soft")
+    hospital.add("thick soft")
+    assert hospital.look() == {"ser-thin-soft": SeriesState.HANDED_OVER, "ser-thick-soft": SeriesState.NOT_CHOSEN}
+    assert hospital.choice() == ("ser-thin-soft", 1)
+    with hospital.node.transaction() as session:
+        assert session.get_one(AnalysisRow, analysis_id).state == AnalysisState.QUEUED
+
+
+def test_a_chosen_series_that_grew_is_chosen_again_without_a_new_choice(hospital):
+    hospital.study()
+    hospital.add("thin soft")
+    hospital.add("thick soft")
+    hospital.look()
+    hospital.hand_over("ser-thin-soft")
+    hospital.move("ser-thin-soft", SeriesState.COMPLETE, revision=2)
+    assert hospital.look() == {"ser-thin-soft": SeriesState.CHOSEN, "ser-thick-soft": SeriesState.NOT_CHOSEN}
+    assert hospital.choice() == ("ser-thin-soft", 1)
+    assert hospital.row("ser-thin-soft").score_sheet["revision"] == 2
+
+
+def test_a_sole_series_that_a_rule_leaves_out_says_so(hospital):
+    hospital.study()
+    hospital.add("MPR coronal")
+    hospital.look()
+    row = hospital.row("ser-MPR-coronal")
+    assert (row.state, row.reason_code) == (SeriesState.NOT_CHOSEN, "excluded_by_rule")
+    assert "it is a reformat (MPR) of another series" in row.reason
+    assert "no series of the study passes the rules so far" in row.reason
+
+
+def test_all_takes_each_complete_series_at_once(tmp_path):
+    hospital = Hospital(tmp_path / "all", analyse="all")
+    hospital.study(quiet=False)
+    for name in ("thin soft", "thick soft", "localizer"):
+        hospital.add(name)
+    hospital.add("thin lung", SeriesState.RECEIVING)
+    assert hospital.look() == {
+        "ser-thin-soft": SeriesState.CHOSEN,
+        "ser-thick-soft": SeriesState.CHOSEN,
+        "ser-localizer": SeriesState.NOT_CHOSEN,
+        "ser-thin-lung": SeriesState.RECEIVING,
+    }
+
+
+def test_a_series_of_no_study_is_chosen_at_once(hospital):
+    hospital.add("thick soft", study_id=None)
+    assert hospital.look() == {"ser-thick-soft": SeriesState.CHOSEN}
+
+
+def test_files_that_are_gone_keep_no_series_from_its_verdict(hospital):
+    hospital.study()
+    for file in (hospital.node.home.spool / hospital.add("thin soft")).iterdir():
+        file.unlink()
+    assert hospital.look() == {"ser-thin-soft": SeriesState.CHOSEN}
+    hospital.hand_over("ser-thin-soft")
+
+
+def test_a_kept_sheet_outlives_the_files_and_is_made_anew_by_other_rules(hospital, tmp_path):
+    hospital.study(quiet=False)
+    hospital.add("thin soft")
+    hospital.look()
+    before = hospital.row("ser-thin-soft").score_sheet
+    other = tmp_path / "other.toml"
+    other.write_text("[[rule]]\nname = 'all'\nwhen = { tag = 'Modality', present = true }\nscore = 7\n")
+    hospital.node = Node(hospital.node.home, Settings(choice=ChoiceSettings(rules=str(other), study_idle_s=60)))
+    hospital.choosing = Choosing(hospital.node)
+    hospital.look()
+    assert (before["total"], hospital.row("ser-thin-soft").score_sheet["total"]) != (7, 7)
+    assert hospital.row("ser-thin-soft").score_sheet["total"] == 7
+    for file in (hospital.node.home.spool / "ser-thin-soft").iterdir():
+        file.unlink()
+    hospital.choosing = Choosing(Node(hospital.node.home, Settings(choice=ChoiceSettings(study_idle_s=60))))
+    hospital.look()
+    assert hospital.row("ser-thin-soft").score_sheet["total"] == 7
+
+
+def test_a_study_that_fails_stops_no_other_and_ends_where_a_person_sees_it(hospital, monkeypatch):
+    monkeypatch.setattr(choosing, "_PAUSE_S", 0.0)
+    hospital.study()
+    hospital.study("std-000000000002")
+    hospital.add("thin soft")
+    hospital.add("thick soft", study_id="std-000000000002")
+    real = choosing.facts_of
+
+    def broken(files, keywords):
+        if "thin" in files[0].path.parent.name:
+            raise RuntimeError(IDENTITY)
+        return real(files, keywords)
+
+    monkeypatch.setattr(choosing, "facts_of", broken)
+    assert hospital.look() == {"ser-thin-soft": SeriesState.COMPLETE, "ser-thick-soft": SeriesState.CHOSEN}
+    for _ in range(4):
+        states = hospital.look()
+    assert states["ser-thin-soft"] == SeriesState.QUARANTINED
+    row = hospital.row("ser-thin-soft")
+    assert row.reason_code == "choice_failed"
+    assert "RuntimeError" in row.reason
+    assert IDENTITY not in row.reason
+
+
+def test_a_failed_study_is_left_alone_for_a_while_and_a_storage_that_is_away_costs_no_attempt(hospital, monkeypatch):
+    hospital.study()
+    hospital.add("thin soft")
+    tries = []
+
+    def away(files, keywords):
+        tries.append(files)
+        raise TransientError("the storage is away")
+
+    monkeypatch.setattr(choosing, "facts_of", away)
+    for _ in range(3):
+        hospital.look()
+    assert len(tries) == 1
+    monkeypatch.setattr(choosing, "_PAUSE_S", 0.0)
+    for trouble in hospital.choosing._troubles.values():
+        trouble.not_before_s = 0.0
+    for _ in range(9):
+        states = hospital.look()
+    assert len(tries) == 10
+    assert states == {"ser-thin-soft": SeriesState.COMPLETE}
+
+
+def test_rules_that_cannot_be_used_keep_the_node_from_starting(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"mine\.toml cannot be read"):
+        Hospital(tmp_path / "home", rules="mine.toml")
+
+
+@pytest.fixture
+def run(hospital, monkeypatch):
+    """Return a function that runs a command on the hospital's home."""
+    home = hospital.node.home
+    home.config.write_text("[choice]\nstudy_idle_s = 60\n")
+    monkeypatch.setenv("COVNODE_HOME", str(home.root))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(Node, "require_current_database", lambda _node: None)
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == 0
+        return done.stdout
+
+    return run
+
+
+def everything(node):
+    with node.engine.connect() as connection:
+        return {
+            table.name: [tuple(map(str, row)) for row in connection.execute(sa.select(table))]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def test_explain_prints_the_sheet_and_what_came_of_it(hospital, run):
+    hospital.study()
+    hospital.add("thin soft")
+    hospital.add("localizer")
+    hospital.look()
+    said = run("series", "explain", "ser-localizer")
+    assert "score: " in said
+    assert "left out: it is a localizer (rule 'localizer')" in said
+    assert "chosen_series_id: ser-thin-soft" in said
+    record = json.loads(run("series", "explain", "ser-thin-soft", "--json"))
+    assert (record["state"], record["choice_revision"], record["sheet"]["excluded"]) == ("chosen", 1, None)
+    line = next(line for line in record["sheet"]["lines"] if line["rule"] == "thin slices")
+    assert line == {"rule": "thin slices", "applies": True, "effect": "+20", "value": "SliceThickness 1"}
+    assert "score_sheet" not in json.loads(run("series", "show", "ser-thin-soft", "--json"))
+
+
+def test_explain_judges_a_series_that_was_not_judged_yet_and_keeps_nothing(hospital, run):
+    hospital.study()
+    hospital.add("thin soft")
+    before = everything(hospital.node)
+    assert json.loads(run("series", "explain", "ser-thin-soft", "--json"))["judged"] == "now, by the rules in force"
+    assert everything(hospital.node) == before
+
+
+def test_explain_and_choose_say_what_to_do_about_an_unknown_series(run):
+    with pytest.raises(ConfigurationError, match="'covnode series list' lists all"):
+        run("series", "explain", "ser-none")
+    with pytest.raises(ConfigurationError, match="see 'covnode series list'"):
+        run("series", "choose", "ser-none")
+
+
+def test_a_person_has_a_series_analysed_nevertheless_and_it_stays_the_choice(hospital, run):
+    hospital.study()
+    hospital.add("thick soft")
+    hospital.add("MPR coronal")
+    hospital.look()
+    hospital.hand_over("ser-thick-soft")
+    assert "ser-MPR-coronal will be analysed" in run("series", "choose", "ser-MPR-coronal")
+    assert hospital.choice() == ("ser-MPR-coronal", 2)
+    assert hospital.row("ser-MPR-coronal").reason is None
+    hospital.add("thin soft")
+    states = hospital.look()
+    assert states["ser-MPR-coronal"] == SeriesState.CHOSEN
+    assert states["ser-thin-soft"] == SeriesState.NOT_CHOSEN
+    assert "a person chose it" in hospital.row("ser-thin-soft").reason
+    assert json.loads(run("series", "explain", "ser-MPR-coronal", "--json"))["sheet"]["by_hand"] is True
+
+
+def test_replay_shows_what_other_rules_would_choose_and_changes_no_row(hospital, run, tmp_path):
+    hospital.study()
+    hospital.study("std-000000000002")
+    for name in ("thin soft", "thin lung", "localizer"):
+        hospital.add(name)
+    hospital.add("sole", study_id="std-000000000002", kind="thick soft")
+    hospital.look()
+    hospital.hand_over("ser-thin-soft")
+    lung = tmp_path / "lung.toml"
+    wanted = "[[rule]]\nname = 'lung wanted'\nwhen = { tag = 'ConvolutionKernel', matches = '^B6' }\nscore = 100\n"
+    lung.write_text(SHIPPED.read_text() + wanted)
+    before = everything(hospital.node)
+    replayed = {row["study_id"]: row for row in json.loads(run("rules", "replay", lung, "--json"))}
+    assert set(replayed) == {STUDY, "std-000000000002"}
+    study = replayed[STUDY]
+    assert (study["chosen_now"], study["would_choose"], study["differs"]) == (
+        ["ser-thin-soft"],
+        ["ser-thin-lung"],
+        True,
+    )
+    assert replayed["std-000000000002"]["differs"] is False
+    assert "1 of 2 studies would be chosen otherwise. Nothing was changed." in run("rules", "replay", lung)
+    assert "0 of 1 studies" in run("rules", "replay", SHIPPED, "--study", STUDY)
+    assert len(json.loads(run("rules", "replay", SHIPPED, "--limit", "1", "--json"))) == 1
+    for file in (hospital.node.home.spool / "ser-thin-lung").iterdir():
+        file.unlink()
+    (unread,) = json.loads(run("rules", "replay", lung, "--study", STUDY, "--json"))
+    assert unread["series_without_readable_files"] == 1
+    assert everything(hospital.node) == before
+    with pytest.raises(ConfigurationError, match="there is no study std-none"):
+        run("rules", "replay", SHIPPED, "--study", "std-none")
+
+
+def test_check_and_show_speak_of_the_rules_in_force(run, tmp_path):
+    assert run("rules", "show") == SHIPPED.read_text()
+    assert "is valid" in run("rules", "check")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(run("rules", "show").replace("'^CT_SOM", "'(^CT_SOM"))
+    with pytest.raises(ConfigurationError, match="rule 'reconstructed from slices': 'ImageType' matches"):
+        run("rules", "check", mine)
