@@ -4,6 +4,7 @@ Comes from the request's body, in a worker thread; goes to the spool, and each d
 breaks off is dropped; what was durable before stays, and is never answered as failed.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class UploadSource:
 
 
 class Upload:
-    """One request's instances. Its methods block, and are called by one thread at a time."""
+    """One request's instances. `feed` and `finish` block on the disk."""
 
     def __init__(self, stage: UploadStage, source: UploadSource, boundary: bytes) -> None:
         self.outcomes: list[Outcome] = []
@@ -81,29 +82,29 @@ class Upload:
         self._source = source
         self._body = MultipartBody(boundary, self)
         self._part: _Part | None = None
+        self._closed = False
+        # A request that is broken off from outside is closed while its last chunk may still be under way.
+        self._lock = threading.Lock()
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body; nothing behind a malformed byte counts."""
-        if self.malformed:
-            return
-        try:
-            self._body.feed(chunk)
-        except InstanceRefused as refusal:
-            self._break_off(refusal)
+        with self._lock:
+            if not (self.malformed or self._closed):
+                self._guarded(lambda: self._body.feed(chunk))
 
     def finish(self) -> None:
         """Take the end of the body."""
-        try:
-            if not self.malformed:
-                self._body.finish()
-        except InstanceRefused as refusal:
-            self._break_off(refusal)
+        with self._lock:
+            if not (self.malformed or self._closed):
+                self._guarded(self._body.finish)
 
     def close(self, *, released: bool) -> None:
         """Drop what is not whole, and tell the receiver that no more comes."""
-        if self._part is not None:
-            self._part.drop()
-        self._stage.tell(Ended(self._source.association_id, released=released))
+        with self._lock:
+            self._closed = True
+            if self._part is not None:
+                self._part.drop()
+            self._stage.tell(Ended(self._source.association_id, released=released))
 
     def begin(self, headers: dict[str, str]) -> None:
         """Open a part (for the parser)."""
@@ -124,14 +125,17 @@ class Upload:
             self.outcomes.append(self._part.end())
             self._part = None
 
-    def _break_off(self, refusal: InstanceRefused) -> None:
-        self.malformed = True
-        get_logger().warning("stow_body_malformed", reason=str(refusal))
-        if self._part is not None:
-            self._part.refuse(refusal)
-            self.end()
-        else:
-            self.outcomes.append(Outcome(failure=refusal.status))
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except InstanceRefused as refusal:
+            self.malformed = True
+            get_logger().warning("stow_body_malformed", reason=str(refusal))
+            if self._part is None:
+                self.outcomes.append(Outcome(failure=refusal.status))
+            else:
+                self._part.refuse(refusal)
+                self.end()
 
 
 class _Part:

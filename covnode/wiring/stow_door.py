@@ -86,7 +86,7 @@ class StowDoor:
     Attributes
     ----------
     tell
-        Passes a message to the receiver; called from several threads, by one at a time.
+        Passes a message to the receiver; called from several threads at a time.
     """
 
     settings: Settings
@@ -129,14 +129,8 @@ class StowDoor:
             transfer_syntaxes=frozenset(receive.transfer_syntaxes),
             max_bytes=int(stow.max_instance_mb * _MB),
         )
-        telling = threading.Lock()
-
-        def tell(message: DoorMessage) -> None:
-            with telling:
-                self.tell(message)
-
         return StowService(
-            UploadStage(self.spool, self.gate, tell, taken),
+            UploadStage(self.spool, self.gate, self.tell, taken),
             StowAdmission(AdmissionRules.of(self.settings.node, receive).allow, self.protection.source_of),
             StowLimits(stow.max_requests, receive.network_timeout_s, receive.association_timeout_s),
         )
