@@ -24,6 +24,7 @@ from covnode.receive.spool import Spool
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
 from covnode.settings import Home, Settings, load_settings
+from covnode.wiring.stow_protection import StowProtection
 
 _GRACE_S = 5.0
 
@@ -124,7 +125,7 @@ def main() -> None:
 
 
 def _run_stow(home: Home, settings: Settings, desk: StoreDesk, line: Line, listener: socket.socket) -> None:
-    from covnode.wiring.stow_door import StowDoor, StowProtection  # noqa: PLC0415 (only this door needs a web server)
+    from covnode.wiring.stow_door import StowDoor  # noqa: PLC0415 (only this door needs a web server)
 
     stopping = threading.Event()
 

@@ -18,6 +18,7 @@ from covnode.logs import get_logger
 from covnode.receive.spool import clear_incoming
 from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
 from covnode.settings import Home, Settings
+from covnode.wiring.stow_protection import StowProtection
 
 _BACKLOG = 256
 _PAUSE_S = 0.5
@@ -123,7 +124,7 @@ class Doors:
     Raises
     ------
     ConfigurationError
-        A port cannot be had.
+        A port cannot be had, or STOW-RS would be open to anybody.
     """
 
     def __init__(self, home: Home, settings: Settings, hear: Hear) -> None:
@@ -139,6 +140,7 @@ class Doors:
         names = [f"door-{number}" for number in range(receive.processes)] if dicom else []
         self._doors = [_door(name, dicom, home, hear) for name in names]
         if settings.stow.enabled:
+            StowProtection.of(settings, home.root)
             self._ports["stow"] = listen(receive.bind, settings.stow.port, "stow.port")
             self._doors.append(_door("door-stow", {"stow": self._ports["stow"]}, home, hear))
 

@@ -12,71 +12,27 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, cast
 
-import pydicom.uid
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
 from covnode.receive.admission import AdmissionRules
 from covnode.receive.gate import Gate
-from covnode.receive.instance_facts import is_uid
+from covnode.receive.scp import sop_class_uids
 from covnode.receive.spool import Spool
 from covnode.receive.stow import StowAdmission, StowLimits, StowService
-from covnode.receive.stow_tokens import UNNAMED_SENDER, TokenFile
 from covnode.receive.stow_upload import TakenInstances, UploadStage
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DoorMessage
 from covnode.settings import Settings
+from covnode.wiring.stow_protection import StowProtection, is_loopback
 
 _STOP_S = 5
 _KEEP_ALIVE_S = 30
 _CONNECTIONS_PER_REQUEST = 16
 _MB = 1_000_000
-
-
-@dataclass(frozen=True)
-class StowProtection:
-    """What stands between the network and the spool; made before anything listens.
-
-    Attributes
-    ----------
-    tokens
-        None: no token is asked for.
-    tls
-        None: plain HTTP.
-    """
-
-    tokens: TokenFile | None
-    tls: ReloadingServerContext | None
-
-    @classmethod
-    def of(cls, settings: Settings, folder: Path) -> "StowProtection":
-        """Return what the settings ask for; their paths are relative to ``folder``.
-
-        Raises
-        ------
-        ConfigurationError
-            A file is missing or bad, or nobody would have to prove who they are.
-        """
-        stow = settings.stow
-        tls = ReloadingServerContext.of(settings.tls, folder) if stow.tls else None
-        tokens = TokenFile(folder / stow.token_file) if stow.token_file else None
-        is_mutual = stow.tls and settings.tls.client_ca != ""
-        if tokens is None and not is_mutual and not _is_loopback(settings.receive.bind):
-            raise ConfigurationError(
-                "stow.enabled: anybody could store instances here. Name a file of tokens by stow.token_file, or the "
-                "CAs of the clients by tls.client_ca together with stow.tls, or set receive.bind to 127.0.0.1."
-            )
-        return cls(tokens, tls)
-
-    def source_of(self, authorization: str | None) -> str | None:
-        """Return who sends, by the Authorization header; None: nobody whom we know."""
-        return UNNAMED_SENDER if self.tokens is None else self.tokens.source_of(authorization)
 
 
 @dataclass(frozen=True)
@@ -99,7 +55,7 @@ class StowDoor:
         """Serve until ``stopping`` is set; what is under way then has a few seconds left."""
         server = _Server(self._config())
         threading.Thread(target=_stop_with, args=(server, stopping), daemon=True).start()
-        if self.protection.tls is None and not _is_loopback(self.settings.receive.bind):
+        if self.protection.tls is None and not is_loopback(self.settings.receive.bind):
             get_logger().warning("stow_without_tls", way_out="set stow.tls to true")
         server.run(sockets=[listening_socket])
 
@@ -125,7 +81,7 @@ class StowDoor:
     def _service(self) -> StowService:
         receive, stow = self.settings.receive, self.settings.stow
         taken = TakenInstances(
-            sop_classes=frozenset(map(_uid_of, receive.sop_classes)),
+            sop_classes=frozenset(sop_class_uids(receive.sop_classes)),
             transfer_syntaxes=frozenset(receive.transfer_syntaxes),
             max_bytes=int(stow.max_instance_mb * _MB),
         )
@@ -189,15 +145,3 @@ class _FreshContext(ssl.SSLContext):
 def _stop_with(server: Server, stopping: threading.Event) -> None:
     stopping.wait()
     server.should_exit = True
-
-
-def _is_loopback(bind: str) -> bool:
-    try:
-        return ip_address(bind).is_loopback
-    except ValueError:
-        return bind == "localhost"
-
-
-def _uid_of(name: str) -> str:
-    """Return the UID of a SOP class that is named by its keyword or its UID."""
-    return name if is_uid(name) else str(getattr(pydicom.uid, name, name))

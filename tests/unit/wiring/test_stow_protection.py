@@ -2,7 +2,7 @@ import pytest
 
 from covnode.errors import ConfigurationError
 from covnode.settings import Settings
-from covnode.wiring.stow_door import StowProtection
+from covnode.wiring.stow_protection import StowProtection
 
 TOKEN = "t" * 20
 
