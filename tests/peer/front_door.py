@@ -3,10 +3,9 @@
 import hashlib
 import socket
 import subprocess
-import time
 from pathlib import Path
 
-from processes import NodeUnderTest
+from processes import NodeUnderTest, wait_until
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, _config
@@ -14,6 +13,7 @@ from pynetdicom.sop_class import Verification
 
 from covnode.cli.local_node import LOOPBACK, NODE_AE, covnode_command
 from covnode.cli.settings_file import read_document, set_value, write_document
+from covnode.settings import load_settings
 
 
 class FrontDoor(NodeUnderTest):
@@ -26,17 +26,19 @@ class FrontDoor(NodeUnderTest):
             set_value(document, key.replace("__", "."), str(value))
         write_document(self.home, document)
 
-    def start(self, *ports: int) -> None:
-        """Start, and return when it listens on all ports (its own where none is named)."""
+    def start(self) -> None:
+        """Start, and return when every process that receives does so: the ports accept before."""
+        before = len(self.events("door_open"))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 covnode_command("receive", "--home", str(self.root)), stdout=log, stderr=log
             )
-        deadline_s = time.monotonic() + 60
-        while not all(listens(port) for port in ports or (self.port,)):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline_s, self.log.read_text()
-            time.sleep(0.05)
+        doors = load_settings(self.home).receive.processes
+        wait_until(lambda: self._has_ended() or len(self.events("door_open")) >= before + doors, 120)
+
+    def _has_ended(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return False
 
     def spooled(self) -> list[Path]:
         """Return the files of all instances that are durable."""
@@ -44,7 +46,7 @@ class FrontDoor(NodeUnderTest):
 
     def events(self, name: str) -> list[dict]:
         """Return the log lines of one event."""
-        return [line for line in self.log_lines if line.get("event") == name]
+        return [line for line in self.log_lines if line.get("event") == name] if self.log.exists() else []
 
 
 def listens(port: int) -> bool:

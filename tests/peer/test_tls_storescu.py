@@ -46,8 +46,7 @@ def secure_door(tmp_path, authority):
         tls = {"tls__enabled": "true", "tls__port": node.tls_port, "tls__certificate": certificate, "tls__key": key}
         node.configure(**{**tls, **settings})
         started.append(node)
-        plain = settings.get("receive__enabled") != "false"
-        node.start(*([node.port] if plain else []), node.tls_port)
+        node.start()
         return node
 
     yield start
