@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from pydicom import Dataset
 from pynetdicom import evt
@@ -37,6 +38,7 @@ RESOURCE_LIMITATION = 0x0213
 
 _REQUEST_STORAGE_COMMITMENT = 1
 _UID = re.compile(r"[0-9.]{1,64}")
+_QUIET_S = 0.75
 REQUEST_SUFFIX = ".json"
 
 
@@ -153,6 +155,7 @@ class CommitmentScp:
         self._association_id = association_id
         self._closed_because = closed_because
         self._reporting: set[str] = set()
+        self._reported_at_s: WeakKeyDictionary[Association, float] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._log = get_logger()
 
@@ -183,9 +186,12 @@ class CommitmentScp:
         which clears ``_reactor_checkpoint``, waits for ``_is_paused``, sends by ``dimse.send_msg`` and takes the next
         message by ``dimse.get_msg`` for the answer: so it runs between two messages, on the association's own thread
         while that is paused or on another one. The N-ACTION has been answered by then.
+
+        Returns False while the peer is not quiet: who is in the middle of sending (C-STORE, the next N-ACTION) mostly
+        takes the next message for the answer to its own, and would break off.
         """
         with self._lock:
-            if file_name in self._reporting:
+            if file_name in self._reporting or not self._is_quiet(association):
                 return False
             self._reporting.add(file_name)
         try:
@@ -193,6 +199,12 @@ class CommitmentScp:
         finally:
             with self._lock:
                 self._reporting.discard(file_name)
+                self._reported_at_s[association] = time.monotonic()
+
+    def _is_quiet(self, association: Association) -> bool:
+        """Whether the peer has sent nothing for a while but its answer to the report before."""
+        quiet_s = float(getattr(association, "quiet_s", _QUIET_S))
+        return quiet_s >= _QUIET_S or time.monotonic() - quiet_s <= self._reported_at_s.get(association, 0.0)
 
     def _report(self, association: Association, request: Path) -> bool:
         try:

@@ -32,6 +32,8 @@ _TICK_S = 0.1
 _LONGEST_PAUSE_S = 3600.0
 _PEERS_AT_A_TIME = 8
 
+_NO_WAY = "its association is closed and no peer has this AE title: 'covnode peer add', then restart the node"
+
 AskDoor = Callable[[str, str], bool]
 """(association id, file name) -> whether a door has that association and was asked to report on it."""
 
@@ -60,14 +62,14 @@ class _Waiting:
     rows_until_s
         Until then a row may still follow its Success.
     asked_s
-        How long a door was last given to report on its association.
+        How long a door is given next to report on its association.
     """
 
     path: Path
     rows_until_s: float = 0.0
     due_s: float = 0.0
     give_up_at_s: float = 0.0
-    asked_s: float = 0.0
+    asked_s: float = 1.0
 
 
 @dataclass
@@ -174,8 +176,8 @@ class Commitments:
                     item.due_s = max(again_s, item.give_up_at_s)
                 else:
                     # Whether the door still has the association is seen by the files alone, and less and less likely.
-                    item.due_s = again_s + min(item.asked_s, _LONGEST_PAUSE_S)
-                    item.asked_s = item.due_s - time.monotonic()
+                    item.due_s = time.monotonic() + item.asked_s
+                    item.asked_s = min(2 * item.asked_s, _LONGEST_PAUSE_S)
 
     def _report(self, item: _Waiting) -> _Outcome:
         try:
@@ -200,9 +202,8 @@ class Commitments:
 
     def _give(self, path: Path, request: CommitmentRequest, report: Report) -> tuple[_Outcome, str]:
         """Report to the peer of that AE title, else on the association that the request came on; say why not."""
-        outcome = _Outcome.NO_WAY
-        reason = "its association is closed and no peer has this AE title: 'covnode peer add', then restart the node"
         peer = self._peer(request.calling_ae_title)
+        outcome, reason = _Outcome.NO_WAY, _NO_WAY
         if peer is not None:
             try:
                 self._send(self._node.settings.node.ae_title, peer, report)
@@ -216,9 +217,10 @@ class Commitments:
                 )
                 return _Outcome.DONE, ""
         write_report(report_file(path), report)
-        if self._ask_door(request.association_id, path.name):
-            return _Outcome.ASKED, reason
-        report_file(path).unlink(missing_ok=True)
+        if not self._ask_door(request.association_id, path.name):
+            report_file(path).unlink(missing_ok=True)
+        elif peer is None:
+            outcome = _Outcome.ASKED
         return outcome, reason
 
     def _forget(self, path: Path) -> None:

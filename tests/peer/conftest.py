@@ -55,6 +55,21 @@ class Orthanc:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=10) as answer:
             return json.loads(answer.read())
 
+    def send(self, path: str, body: object, method: str = "POST") -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/{path}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def knows(self, ae_title: str, port: int) -> None:
+        """Enter an AE on this host under its own title."""
+        self.send(f"modalities/{ae_title}", {"AET": ae_title, "Host": "127.0.0.1", "Port": port}, "PUT")
+
+    def hold(self, *folders: Path) -> None:
+        """Upload the DICOM files of folders."""
+        for path in (path for folder in folders for path in sorted(folder.glob("*.dcm"))):
+            self.send("instances", path.read_bytes())
+
     def download(self, path: str, target: Path) -> Path:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=30) as answer:
             target.write_bytes(answer.read())

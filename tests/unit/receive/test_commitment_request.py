@@ -177,6 +177,22 @@ def test_a_report_that_is_under_way_is_not_begun_twice(make_scp, request_file):
     assert (seen, len(association.sent)) == ([False], 1)
 
 
+def test_a_peer_that_is_sending_is_not_interrupted_but_the_next_report_follows_its_answer(make_scp, request_file):
+    scp = make_scp()
+    association = FakeAssociation(0x0110)
+    association.quiet_s = 0.1
+    assert not scp.report_on_same(association, request_file.name)
+    assert association.sent == []
+    association.quiet_s = 1.0
+    scp.report_on_same(association, request_file.name)
+    association.quiet_s = 0.1  # what it sent last was its answer to that
+    scp.report_on_same(association, request_file.name)
+    assert len(association.sent) == 2
+    association.quiet_s = 0.0
+    scp.report_on_same(association, request_file.name)
+    assert len(association.sent) == 2
+
+
 def test_statuses_are_those_of_the_standard():
     assert commitment.NO_SUCH_ACTION == 0x0123
     assert commitment.RESOURCE_LIMITATION == 0x0213
