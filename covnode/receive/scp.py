@@ -72,10 +72,10 @@ def transfer_syntaxes(configured: tuple[str, ...]) -> list[str]:
     return list(configured) or sorted(AllTransferSyntaxes, key=_preference)
 
 
-def _preference(syntax: UID) -> int:
+def _preference(syntax: str) -> int:
     if syntax == ExplicitVRLittleEndian:
         return 0
-    if not syntax.is_compressed:
+    if not UID(syntax).is_compressed:
         return 1
     return 2 if syntax in _LOSSLESS else 3
 

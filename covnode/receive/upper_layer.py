@@ -103,6 +103,8 @@ class _Lane(DULServiceProvider):
             self._sleep()
         else:
             self.state_machine.do_action(event)
+            if self.state_machine.current_state == _IDLE and self.assoc.requestor.primitive is None:
+                self.to_user_queue.put(None)  # closed before its request, for which the association else waits on
 
     def _sleep(self) -> None:
         timeout_s = None if self.state_machine.current_state == _ESTABLISHED else _TIMER_TICK_S
