@@ -104,7 +104,8 @@ class _Lane(DULServiceProvider):
         else:
             self.state_machine.do_action(event)
             if self.state_machine.current_state == _IDLE and self.assoc.requestor.primitive is None:
-                self.to_user_queue.put(None)  # closed before its request, for which the association else waits on
+                # Closed before its request, for which the association else waits on.
+                self.to_user_queue.put(None)  # type: ignore[arg-type]
 
     def _sleep(self) -> None:
         timeout_s = None if self.state_machine.current_state == _ESTABLISHED else _TIMER_TICK_S

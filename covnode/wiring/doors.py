@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 
 from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
+from covnode.receive.scp import sop_class_uids
 from covnode.receive.spool import clear_incoming
+from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
 from covnode.settings import Home, Settings
 from covnode.wiring.stow_protection import StowProtection
@@ -124,17 +126,19 @@ class Doors:
     Raises
     ------
     ConfigurationError
-        A port cannot be had, or STOW-RS would be open to anybody.
+        A port cannot be had, STOW-RS would be open to anybody, or with these settings every door would end at once.
     """
 
     def __init__(self, home: Home, settings: Settings, hear: Hear) -> None:
         self._closed_because: str | None = None
         self._lock = threading.Lock()
         receive = settings.receive
+        sop_class_uids(receive.sop_classes)
         self._ports: dict[str, socket.socket] = {}
         if receive.enabled:
             self._ports["plain"] = listen(receive.bind, receive.port, "receive.port")
         if settings.tls.enabled:
+            ReloadingServerContext.of(settings.tls, home.root)
             self._ports["tls"] = listen(receive.bind, settings.tls.port, "tls.port")
         dicom = dict(self._ports)
         names = [f"door-{number}" for number in range(receive.processes)] if dicom else []
