@@ -19,45 +19,69 @@ pytestmark = pytest.mark.peer
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory):
-    """A series of twelve instances."""
-    folder = tmp_path_factory.mktemp("series") / "ct"
+def phantom_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantom") / "ct"
     write_phantom(make_phantom(PhantomPreset.COVID_SEVERE, slices=12, seed=3, size=64), folder)
+    return sorted(folder.glob("*.dcm"))
+
+
+@pytest.fixture
+def series(phantom_files, tmp_path):
+    """A series of twelve instances that no other test has."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    study, series = generate_uid(), generate_uid()
+    for path in phantom_files:
+        ds = dcmread(path)
+        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = study, series, generate_uid()
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        ds.save_as(folder / path.name)
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def instances(series):
     """(SOP class, SOP instance) of each."""
     headers = [dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"]) for path in sorted(series.glob("*.dcm"))]
     return [(str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers]
 
 
-@pytest.fixture
-def make_door(tmp_path):
-    """Return a function that starts a node that only receives, with peers of these ports."""
-    doors = []
+def started_door(root, **peers):
+    """Return a running node that only receives, with peers of these ports."""
+    node = FrontDoor(root)
+    node.init()
+    for ae_title, port in peers.items():
+        run_covnode("peer", "add", ae_title, f"{ae_title}@127.0.0.1:{port}", "--home", str(node.root))
+    node.configure(commitment__retry_s=1, deliver__timeout_s=10)
+    node.start()
+    return node
 
-    def make(**peers):
-        node = FrontDoor(tmp_path / "home")
-        doors.append(node)
-        node.init()
-        for ae_title, port in peers.items():
-            run_covnode("peer", "add", ae_title, f"{ae_title}@127.0.0.1:{port}", "--home", str(node.root))
-        node.configure(commitment__retry_s=1, deliver__timeout_s=10)
-        node.start()
-        return node
 
-    yield make
-    for node in doors:
-        node.stop()
+@pytest.fixture(scope="module")
+def scu_port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory, scu_port):
+    """A node that knows SCU as a peer, and no other."""
+    node = started_door(tmp_path_factory.mktemp("node") / "home", SCU=scu_port)
+    yield node
+    node.stop()
 
 
 @pytest.fixture
 def scu():
-    user = CommitmentScu()
+    """A peer of the node that does not listen yet."""
+    user = CommitmentScu("SCU")
     yield user
     user.stop()
+
+
+@pytest.fixture
+def stranger():
+    """An AE that is no peer of the node: it can get the report on its own association alone."""
+    return CommitmentScu("STRANGER")
 
 
 def open_requests(node):
@@ -75,8 +99,16 @@ def committed_in_orthanc(orthanc, body):
     return orthanc.get(f"storage-commitment/{asked['ID']}")
 
 
-def test_orthanc_hears_exactly_what_is_here_and_what_is_not(orthanc, make_door, series, instances):
-    node = make_door(ORTHANC=orthanc.dicom_port)
+@pytest.fixture
+def node_of_orthanc(orthanc, tmp_path):
+    node = started_door(tmp_path / "home", ORTHANC=orthanc.dicom_port)
+    yield node
+    node.stop()
+
+
+@pytest.mark.slow
+def test_orthanc_hears_exactly_what_is_here_and_what_is_not(orthanc, node_of_orthanc, series):
+    node = node_of_orthanc
     orthanc.knows(NODE_AE, node.port)
     orthanc.hold(series)
     ids = orthanc.get("instances")
@@ -100,83 +132,75 @@ def test_orthanc_hears_exactly_what_is_here_and_what_is_not(orthanc, make_door, 
     assert not any(uid in node.log.read_text() for uid in uids.values())
 
 
-def test_a_commitment_asked_for_right_behind_the_last_success_is_whole(make_door, scu, series, instances):
-    node = make_door()
+def test_a_commitment_asked_for_right_behind_the_last_success_is_whole(node, stranger, series, instances):
     files = sorted(series.glob("*.dcm"))
-    with scu.association(node.port) as association:
+    with stranger.association(node.port) as association:
         assert {association.send_c_store(path).Status for path in files} == {0x0000}
-        assert scu.ask(association, "1.2.1", instances) == 0x0000
-        assert scu.report("1.2.1") == ("same", 1, instances, [])
+        assert stranger.ask(association, "1.2.1", instances) == 0x0000
+        assert stranger.report("1.2.1") == ("same", 1, instances, [])
     wait_until(lambda: not open_requests(node), 20)
 
 
-def test_a_class_that_is_not_the_instances_own_is_a_conflict(make_door, scu, series, instances):
-    port = free_port()
-    scu.listen(port)
-    node = make_door(SCU=port)
+def test_a_class_that_is_not_the_instances_own_is_a_conflict(node, scu, scu_port, series, instances):
+    scu.listen(scu_port)
     push(node.port, sorted(series.glob("*.dcm")), calling="SCANNER")
-    (first, _second), wrong = instances[:2], (str(MRImageStorage), instances[1][1])
+    first, wrong = instances[0], (str(MRImageStorage), instances[1][1])
     absent = (str(CTImageStorage), generate_uid())
     with scu.association(node.port) as association:
         assert scu.ask(association, "1.2.2", [first, wrong, absent]) == 0x0000
     assert scu.report("1.2.2") == ("new", 2, [first], [(*wrong, 0x0119), (*absent, 0x0112)])
 
 
-def test_what_left_the_disk_is_not_committed_to(make_door, scu, series, instances):
-    node = make_door()
+def test_what_left_the_disk_is_not_committed_to(node, stranger, series, instances):
     push(node.port, sorted(series.glob("*.dcm")))
-    lost = node.spooled()[0]
-    lost_uid = str(dcmread(lost, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-    lost.unlink()
-    with scu.association(node.port) as association:
-        assert scu.ask(association, "1.2.3", instances) == 0x0000
-        way, event_type, stored, failed = scu.report("1.2.3")
-    assert (way, event_type, failed) == ("same", 2, [(str(CTImageStorage), lost_uid, 0x0112)])
-    assert stored == [pair for pair in instances if pair[1] != lost_uid]
+    uids = {str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID): path for path in node.spooled()}
+    lost = instances[5]
+    uids[lost[1]].unlink()
+    with stranger.association(node.port) as association:
+        assert stranger.ask(association, "1.2.3", instances) == 0x0000
+        way, event_type, stored, failed = stranger.report("1.2.3")
+    assert (way, event_type, failed) == ("same", 2, [(*lost, 0x0112)])
+    assert stored == [pair for pair in instances if pair != lost]
 
 
-def test_requests_that_follow_each_other_on_one_association_all_get_their_report(make_door, scu, series, instances):
-    node = make_door()
+def test_requests_that_follow_each_other_on_one_association_all_get_their_report(node, stranger, series, instances):
     push(node.port, sorted(series.glob("*.dcm")))
     names = [f"1.2.4.{number}" for number in range(1, 41)]
-    with scu.association(node.port) as association:
-        assert {scu.ask(association, name, instances) for name in names} == {0x0000}
+    with stranger.association(node.port) as association:
+        assert {stranger.ask(association, name, instances) for name in names} == {0x0000}
         for name in names:
-            assert scu.report(name) == ("same", 1, instances, [])
+            assert stranger.report(name) == ("same", 1, instances, [])
 
 
-def test_another_action_is_refused_and_the_association_lives_on(make_door, scu, instances):
-    node = make_door()
-    with scu.association(node.port) as association:
-        assert scu.ask(association, "1.2.5", instances, action_type=2) == 0x0123
-        assert scu.ask(association, "", instances) == 0x0115
-        assert scu.ask(association, "1.2.6", instances) == 0x0000
-        assert scu.report("1.2.6")[1] == 2
+def test_another_action_is_refused_and_the_association_lives_on(node, stranger, instances):
+    with stranger.association(node.port) as association:
+        assert stranger.ask(association, "1.2.5", instances, action_type=2) == 0x0123
+        assert stranger.ask(association, "", instances) == 0x0115
+        assert stranger.ask(association, "1.2.6", instances) == 0x0000
+        assert stranger.report("1.2.6") == ("same", 2, [], [(*pair, 0x0112) for pair in instances])
 
 
-def test_a_peer_that_was_away_gets_the_report_when_it_is_back(make_door, scu, series, instances):
-    port = free_port()
-    node = make_door(SCU=port)
+def test_a_peer_that_was_away_gets_the_report_when_it_is_back(node, scu, scu_port, series, instances):
     push(node.port, sorted(series.glob("*.dcm")))
+    before = len(node.events("commitment_report_postponed"))
     with scu.association(node.port) as association:
         assert scu.ask(association, "1.2.7", instances) == 0x0000
-    wait_until(lambda: node.events("commitment_report_postponed"), 30)
+    wait_until(lambda: len(node.events("commitment_report_postponed")) > before, 30)
     assert open_requests(node)
-    scu.listen(port)
+    scu.listen(scu_port)
     assert scu.report("1.2.7") == ("new", 1, instances, [])
     wait_until(lambda: not open_requests(node), 20)
 
 
-def test_a_request_that_was_answered_outlives_a_killed_receiver(make_door, scu, series, instances):
-    port = free_port()
-    node = make_door(SCU=port)
+@pytest.mark.slow
+def test_a_request_that_was_answered_outlives_a_killed_receiver(node, scu, scu_port, series, instances):
     with scu.association(node.port) as association:
         assert {association.send_c_store(path).Status for path in sorted(series.glob("*.dcm"))} == {0x0000}
         assert scu.ask(association, "1.2.8", instances) == 0x0000
         os.kill(node.process.pid, signal.SIGKILL)
     node.process.wait()
     assert open_requests(node)
-    scu.listen(port)
+    scu.listen(scu_port)
     node.start()
     assert scu.report("1.2.8") == ("new", 1, instances, [])
     wait_until(lambda: not open_requests(node), 20)
