@@ -114,7 +114,7 @@ class DeliveryStages:
     def check(self, claim: DeliveryClaim, objects: Mapping[ObjectKind, Path]) -> None:
         """Hold the final bytes against the stored masks, the record and the files as received."""
         folder = self.node.home.results / claim.analysis_id
-        spool = self.node.home.spool / claim.series_id
+        spool = self.node.home.spool
         with self.node.transaction() as session:
             originals = [spool / row.file_name for row in series.instances_of(session, claim.series_id)]
         check_delivery(
