@@ -1,41 +1,109 @@
 import hashlib
+import io
+import os
+import zlib
+from pathlib import Path
 
 import pytest
-from pydicom import Dataset, dcmwrite
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from covnode.errors import InstanceRefused
-from covnode.receive.spool import clear_incoming, make_durable, read_incoming
+from covnode.receive.gate import Gate
+from covnode.receive.recovery import recovered
+from covnode.receive.spool import Spool, StoreCommand, clear_incoming, durable_files
 
 
-def write(path, **changes):
+def digest(*parts):
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@pytest.fixture
+def spool(tmp_path):
+    (tmp_path / "spool" / "incoming").mkdir(parents=True)
+    return Spool(tmp_path / "spool", tmp_path / "spool" / "incoming", digest)
+
+
+def data_set(syntax=ExplicitVRLittleEndian, **changes):
     ds = Dataset()
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.SOPClassUID = CTImageStorage
     ds.SOPInstanceUID = "1.2.3.4"
     ds.StudyInstanceUID = "1.2.3"
     ds.SeriesInstanceUID = "1.2.3.9"
+    ds.PatientID = "MRN"
+    ds.PatientName = "DOE^JANE"
+    ds.InstanceNumber = 7
+    ds.ImagePositionPatient = [-100, -120.5, 33]
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.ImagesInAcquisition = 40
     for keyword, value in changes.items():
         if value is None:
             delattr(ds, keyword)
         else:
             setattr(ds, keyword, value)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    dcmwrite(path, ds, enforce_file_format=True)
-    return path
+    buffer = io.BytesIO()
+    big, implicit = syntax == ExplicitVRBigEndian, syntax == ImplicitVRLittleEndian
+    plain = ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax
+    dcmwrite(buffer, ds, implicit_vr=implicit, little_endian=not big)
+    raw = buffer.getvalue()
+    if plain != syntax:
+        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        raw = deflater.compress(raw) + deflater.flush()
+    return raw
 
 
-def test_the_digest_covers_the_data_set_and_not_the_file_meta(tmp_path):
-    one = write(tmp_path / "one.dcm")
-    raw = one.read_bytes()
-    start = 144 + int.from_bytes(raw[140:144], "little")
-    instance = read_incoming(one, CTImageStorage, "1.2.3.4")
-    assert instance.content_sha256 == hashlib.sha256(raw[start:]).hexdigest()
-    assert instance.size_bytes == len(raw)
-    assert (instance.study_instance_uid, instance.series_instance_uid) == ("1.2.3", "1.2.3.9")
+def command(syntax=ExplicitVRLittleEndian, sop_class=CTImageStorage, sop_instance="1.2.3.4", *, stat=False):
+    return StoreCommand(str(sop_class), sop_instance, str(syntax), "CT 01", stat)
+
+
+def keep(spool, raw, announced=None):
+    file = spool.begin(announced or command())
+    for start in range(0, len(raw), 100):
+        file.write(memoryview(raw)[start : start + 100])
+    return file.keep()
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+    ids=lambda uid: uid.name,
+)
+def test_a_kept_instance_is_a_part_10_file_of_the_very_bytes(spool, tmp_path, syntax):
+    raw = data_set(syntax)
+    kept = keep(spool, raw, command(syntax))
+    path = tmp_path / "spool" / kept.file_name
+    assert path.read_bytes().endswith(raw)
+    assert kept.content_sha256 == hashlib.sha256(raw).hexdigest() == path.stem
+    assert kept.size_bytes == path.stat().st_size
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
+    ds = dcmread(path)
+    assert (ds.SOPInstanceUID, ds.InstanceNumber, ds.PatientName) == ("1.2.3.4", 7, "DOE^JANE")
+    assert ds.file_meta.TransferSyntaxUID == syntax
+    assert ds.file_meta.SourceApplicationEntityTitle == "CT 01"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_what_the_header_says_comes_with_the_instance(spool, syntax):
+    kept = keep(spool, data_set(syntax, RequestedProcedurePriority="STAT"), command(syntax))
+    assert kept.facts.instance_number == 7
+    assert kept.facts.position_lps_mm == (-100.0, -120.5, 33.0)
+    assert kept.facts.orientation_lps == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    assert kept.facts.expected_instances == 40
+    assert kept.facts.image_type == "ORIGINAL\\PRIMARY\\AXIAL"
+    assert kept.facts.stat
+    assert kept.study_digest == digest("study", "1.2.3")
+    assert kept.series_digest == digest("1.2.3", "1.2.3.9")
+    assert kept.sop_digest == digest("1.2.3.4")
+    assert kept.source_ae_title == "CT 01"
 
 
 @pytest.mark.parametrize(
@@ -48,36 +116,124 @@ def test_the_digest_covers_the_data_set_and_not_the_file_meta(tmp_path):
         ({"SOPClassUID": EnhancedCTImageStorage}, 0xA900),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_its_status(tmp_path, changes, status):
-    path = write(tmp_path / "x.dcm", **changes)
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_kept_is_refused_with_its_status_and_leaves_nothing(spool, tmp_path, changes, status):
+    raw = data_set(**changes)
+    file = spool.begin(command())
+    file.write(raw)
     with pytest.raises(InstanceRefused) as refusal:
-        read_incoming(path, CTImageStorage, "1.2.3.4")
+        file.keep()
     assert refusal.value.status == status
     assert "1.2.3" not in str(refusal.value)
+    file.drop()
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
 
 
-def test_bytes_that_are_no_data_set_are_refused(tmp_path):
-    path = tmp_path / "noise.dcm"
-    path.write_bytes(b"\0" * 128 + b"DICM" + bytes(range(256)) * 4)
+@pytest.mark.parametrize("raw", [b"", b"\0" * 300, bytes(range(256)) * 4, b"\x08\x00\x05\x00CS\xff\xff"])
+def test_bytes_that_are_no_data_set_are_refused(spool, raw):
+    file = spool.begin(command())
+    file.write(raw)
     with pytest.raises(InstanceRefused) as refusal:
-        read_incoming(path, CTImageStorage, "1.2.3.4")
+        file.keep()
     assert refusal.value.status == 0xC000
 
 
-def test_a_durable_instance_lies_under_the_digest_of_its_content(tmp_path):
-    instance = read_incoming(write(tmp_path / "x.dcm"), CTImageStorage, "1.2.3.4")
-    before = instance.path.read_bytes()
-    name = make_durable(instance, tmp_path / "spool" / "ser-1")
-    kept = tmp_path / "spool" / "ser-1" / name
-    assert name == f"{instance.content_sha256}.dcm"
-    assert kept.read_bytes() == before
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert not instance.path.exists()
+def test_the_same_content_again_is_the_same_file_and_other_content_lies_beside_it(spool, tmp_path):
+    first, again = keep(spool, data_set()), keep(spool, data_set())
+    other = keep(spool, data_set(InstanceNumber=8))
+    assert first == again
+    assert sorted(durable_files(tmp_path / "spool")) == sorted([first.file_name, other.file_name])
+    assert first.sop_digest == other.sop_digest
 
 
-def test_only_abandoned_files_are_cleared(tmp_path):
-    (tmp_path / "fresh.dcm").write_bytes(b"x")
-    clear_incoming(tmp_path, untouched_s=60)
-    assert [path.name for path in tmp_path.iterdir()] == ["fresh.dcm"]
-    clear_incoming(tmp_path, untouched_s=0)
+def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_of_a_console(spool):
+    jane = keep(spool, data_set()).patient_digest
+    assert keep(spool, data_set(PatientName="Doe^Jane^^Dr.")).patient_digest == jane
+    assert keep(spool, data_set(PatientName="DOE^JOHN")).patient_digest != jane
+    assert keep(spool, data_set(PatientID="MRN-2")).patient_digest != jane
+
+
+def test_a_full_disk_leaves_nothing(spool, tmp_path, monkeypatch):
+    file = spool.begin(command())
+    file.write(data_set())
+
+    def no_room(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(OSError, match="No space"):
+        file.keep()
+    file.drop()
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+
+
+def test_file_and_folders_are_synced_before_the_instance_counts_as_kept(spool, tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def noted(descriptor):
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    kept = keep(spool, data_set())
+    folder = (tmp_path / "spool" / kept.file_name).parent
+    # The file under its first name, the spool that holds the new folder, the folder that holds the final name.
+    assert [path.rpartition("/")[0] for path in synced[:1]] == [str(tmp_path / "spool" / "incoming")]
+    assert synced[1:] == [str(tmp_path / "spool"), str(folder)]
+
+
+def test_a_recovered_instance_is_what_the_door_would_have_told(spool, tmp_path):
+    kept = keep(spool, data_set())
+    path = tmp_path / "spool" / kept.file_name
+    assert recovered(spool, path, kept.file_name) == kept
+
+
+def test_a_damaged_file_is_not_recovered(spool, tmp_path):
+    kept = keep(spool, data_set())
+    path = tmp_path / "spool" / kept.file_name
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    assert recovered(spool, path, kept.file_name) is None
+    path.write_bytes(raw[:100])
+    assert recovered(spool, path, kept.file_name) is None
+
+
+def test_only_the_files_of_a_dead_process_are_cleared(tmp_path):
+    for name in ("12-1", "12-2", "123-1"):
+        (tmp_path / name).write_bytes(b"x")
+    clear_incoming(tmp_path, "12-")
+    assert [path.name for path in tmp_path.iterdir()] == ["123-1"]
+    clear_incoming(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gate_is_closed_at_the_watermark_and_when_it_is_told_to(tmp_path):
+    assert Gate(tmp_path, 0.0).closed_because() is None
+    assert "min_free_gb" in Gate(tmp_path, 1e9).closed_because()
+    gate = Gate(tmp_path, 0.0, told="the database does not answer")
+    assert gate.closed_because() == "the database does not answer"
+    gate.told = None
+    assert gate.closed_because() is None
+
+
+def test_the_gate_opens_again_only_with_some_room_to_spare(tmp_path, monkeypatch):
+    free = [9.9]
+
+    class Disk:
+        f_frsize = 1
+
+        @property
+        def f_bavail(self):
+            return free[0] * 1e9
+
+    monkeypatch.setattr(os, "statvfs", lambda _path: Disk())
+    gate = Gate(tmp_path, 10.0)
+    assert gate.closed_because() is not None
+    free[0] = 10.5
+    assert gate.closed_because() is not None
+    free[0] = 11.1
+    assert gate.closed_because() is None
+    free[0] = 10.5
+    assert gate.closed_because() is None
