@@ -199,6 +199,8 @@ class StorageScp:
                 threading.Thread(target=self._begin, args=(connection, peer[:2], tls), daemon=True).start()
             else:
                 connection.close()
+        # The next receiver binds the port as soon as this one is gone.
+        listener.close()
 
     def _begin(self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None) -> None:
         visit = _Visit(f"{self._prefix}-{next(self._numbers)}", peer[0], tls=tls is not None)

@@ -5,6 +5,7 @@ digests and the spool; it opens no database and no vault.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 
 from covnode.deidentify.keys import PseudonymKeys
+from covnode.errors import ConfigurationError
 from covnode.logs import configure_logs, get_logger
 from covnode.receive.admission import Admission, AdmissionRules
 from covnode.receive.commitment import CommitmentScp
@@ -27,6 +29,7 @@ from covnode.settings import Home, Settings, load_settings
 from covnode.wiring.stow_protection import StowProtection
 
 _GRACE_S = 5.0
+_TLS_AGAIN_S = 5.0
 
 
 class Line:
@@ -50,7 +53,8 @@ class Line:
 
     def orders(self, gate: Gate, dicom: "_DicomDoor | None") -> None:
         """Do what the receiver says until it is gone."""
-        with self._connection.makefile("rb") as lines:
+        # A receiver that was killed may leave the line reset, and half an order on it.
+        with contextlib.suppress(OSError, ValueError), self._connection.makefile("rb") as lines:
             for line in lines:
                 order = json.loads(line)
                 if "closed_because" in order:
@@ -116,12 +120,25 @@ def main() -> None:
     if given.plain is not None:
         dicom.scp.serve(socket.socket(fileno=given.plain))
     if given.tls is not None:
-        dicom.scp.serve(socket.socket(fileno=given.tls), ReloadingServerContext.of(settings.tls, home.root).context)
+        _serve_tls(dicom.scp, socket.socket(fileno=given.tls), home, settings)
     get_logger().info("door_open", pid=os.getpid())
     line.orders(gate, dicom)
     dicom.scp.stop(_GRACE_S)
     # Not an orderly exit, which would wait for the threads of peers that do not react.
     os._exit(0)
+
+
+def _serve_tls(scp: StorageScp, listener: socket.socket, home: Home, settings: Settings) -> None:
+    """Serve with TLS, later where its files are broken now: they were well when the receiver started."""
+    try:
+        context = ReloadingServerContext.of(settings.tls, home.root).context
+    except ConfigurationError as error:
+        get_logger().error("tls_files_broken", kept="nothing: without TLS only", reason=str(error))
+        again = threading.Timer(_TLS_AGAIN_S, _serve_tls, (scp, listener, home, settings))
+        again.daemon = True
+        again.start()
+    else:
+        scp.serve(listener, context)
 
 
 def _run_stow(home: Home, settings: Settings, desk: StoreDesk, line: Line, listener: socket.socket) -> None:
