@@ -19,17 +19,12 @@ app = typer.Typer(no_args_is_help=True, help="The AEs that the node talks to.")
 Name = Annotated[str, typer.Argument(help="Your name for the peer.")]
 
 
-def peer_table(address: tuple[str, str, int], *, deliver: bool, accept_demonstration: bool) -> Table:
-    """Return the section of one peer."""
+def peer_table(address: tuple[str, str, int], **chosen: bool) -> Table:
+    """Return the section of one peer; ``chosen`` are keys of it that are not as by default."""
     ae_title, host, port = address
     table = tomlkit.table()
-    values = {
-        "ae_title": ae_title,
-        "host": host,
-        "port": port,
-        "deliver": deliver,
-        "accept_demonstration": accept_demonstration,
-    }
+    # Not validated here: write_document does, and names the key.
+    values = PeerSettings.model_construct(ae_title=ae_title, host=host, port=port, **chosen).model_dump()
     for key, value in values.items():
         described = PeerSettings.model_fields[key].description
         if described:
@@ -44,6 +39,9 @@ def add(
     address: Annotated[str, typer.Argument(help="AE@HOST:PORT")],
     home: HomeOption = None,
     deliver: Annotated[bool, typer.Option("--deliver", help="Send results to this peer.")] = False,
+    count_by_find: Annotated[
+        bool, typer.Option("--count-by-find", help="Ask it how many instances a series has that it sends.")
+    ] = False,
     accept_demonstration: Annotated[
         bool, typer.Option("--accept-demonstration", help="Also send figures of models for demonstration only.")
     ] = False,
@@ -61,7 +59,8 @@ def add(
     peers = document["peers"]
     if not isinstance(peers, Table) or name in peers:
         raise ConfigurationError(f"there is a peer {name} already: remove it first by 'covnode peer remove {name}'.")
-    peers.add(name, peer_table(parse_address(address), deliver=deliver, accept_demonstration=accept_demonstration))
+    chosen = {"deliver": deliver, "count_by_find": count_by_find, "accept_demonstration": accept_demonstration}
+    peers.add(name, peer_table(parse_address(address), **chosen))
     write_document(place, document)
     stdout.print(f"Added {name}; restart the node to use it.", highlight=False)
 

@@ -1,7 +1,6 @@
 """Series and their instances: what came in, and whether it may be worked on."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,80 +10,12 @@ from sqlalchemy.orm import Session
 from covnode.clock import utc_now
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
-from covnode.store.sessions import guarded, new_id
+from covnode.store.sessions import guarded
 from covnode.store.tables import InstanceRow, SeriesRow
 
 IDENTITY_CONFLICT = "identity_conflict"
 _CONFLICT_ACCEPTED = "identity_conflict_accepted"
 _FACTS = TypeAdapter(SliceFacts)
-
-
-@dataclass(frozen=True)
-class SpooledInstance:
-    """What is known of an instance when it lies in the spool; UIDs as keyed digests."""
-
-    sop_digest: str
-    content_sha256: str
-    file_name: str
-    size_bytes: int
-    sop_class_uid: str
-    transfer_syntax_uid: str
-
-
-def series_id_of(session: Session, series_digest: str, source_ae_title: str) -> str:
-    """Return our id of the series, made at its first instance."""
-    known = session.scalar(sa.select(SeriesRow.series_id).where(SeriesRow.series_digest == series_digest))
-    if known:
-        return known
-    now = utc_now()
-    row = SeriesRow(
-        series_id=new_id("ser"),
-        series_digest=series_digest,
-        state=SeriesState.RECEIVING,
-        revision=1,
-        received_at=now,
-        last_instance_at=now,
-        state_at=now,
-        source_ae_title=source_ae_title,
-    )
-    session.add(row)
-    session.flush()
-    return row.series_id
-
-
-def add_instance(session: Session, series_id: str, instance: SpooledInstance) -> bool:
-    """Record an instance that is durable in the spool; return whether its content was new.
-
-    A slice that comes after its series was complete opens the next revision: the whole series is analysed again.
-    """
-    now = utc_now()
-    exists = session.scalar(
-        sa.select(InstanceRow.instance_id).where(
-            InstanceRow.series_id == series_id,
-            InstanceRow.sop_digest == instance.sop_digest,
-            InstanceRow.content_sha256 == instance.content_sha256,
-        )
-    )
-    if exists:
-        return False
-    session.add(InstanceRow(series_id=series_id, received_at=now, **instance.__dict__))
-    session.execute(
-        sa.update(SeriesRow)
-        .where(SeriesRow.series_id == series_id)
-        .values(
-            instance_count=SeriesRow.instance_count + 1,
-            last_instance_at=now,
-            revision=sa.case(
-                (SeriesRow.state == SeriesState.RECEIVING, SeriesRow.revision), else_=SeriesRow.revision + 1
-            ),
-            state=SeriesState.RECEIVING,
-            intake_attempts=0,
-            completeness=None,
-            reason_code=None,
-            reason=None,
-        )
-    )
-    return True
 
 
 def in_state(session: Session, state: SeriesState) -> list[SeriesRow]:

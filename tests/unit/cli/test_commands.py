@@ -2,13 +2,14 @@ import json
 
 import pytest
 import tomlkit
+from arriving import arrived
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.settings import Home, load_settings
-from covnode.store import series
+from covnode.store import arrivals
 from covnode.wiring.node import open_node
 
 
@@ -107,6 +108,7 @@ def test_peers_are_added_listed_and_removed(run, home):
         "host": "192.0.2.10",
         "port": 104,
         "deliver": True,
+        "count_by_find": False,
         "accept_demonstration": False,
     }
     with pytest.raises(ConfigurationError, match="already"):
@@ -143,8 +145,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(run, home, command, tmp_path,
 def test_a_calling_ae_title_with_brackets_is_shown_as_it_is(run, home):
     node = open_node(home)
     with node.transaction() as session:
-        series_id = series.series_id_of(session, "digest", "[/CT01]")
-        series.add_instance(session, series_id, series.SpooledInstance("s", "c" * 64, "c.dcm", 1, "1.2", "1.2.1"))
+        arrivals.record(session, [arrived(source_ae_title="[/CT01]")], "amend")
     assert "[/CT01]" in run("series", "list")
 
 

@@ -1,16 +1,17 @@
 import pytest
+from arriving import arrived
 
 from covnode.errors import StaleClaim
 from covnode.records.job import AnalysisState, DeliveryState
 from covnode.records.series import DeidentifiedSeries
-from covnode.store import analyses, deliveries, series
+from covnode.store import analyses, arrivals, deliveries
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow
 
 
 @pytest.fixture
 def analysis_id(transaction):
     with transaction() as session:
-        series_id = series.series_id_of(session, "digest", "SCANNER")
+        (series_id,) = arrivals.record(session, [arrived()], "amend")
         return analyses.open_analysis(session, DeidentifiedSeries(series_id, 1, (), "0" * 64)).subject_id
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
+from arriving import arrived
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -13,7 +14,6 @@ from structlog.testing import capture_logs
 from covnode.clock import utc_now
 from covnode.errors import TransientError
 from covnode.receive.assembly import ABORTED, RELEASED, AssociationLedger
-from covnode.records.arrival import ArrivedInstance, SliceFacts
 from covnode.records.job import SeriesState
 from covnode.settings import Home, Settings
 from covnode.store import arrivals, series
@@ -22,7 +22,6 @@ from covnode.wiring import counting
 from covnode.wiring.assembling import Assembling
 from covnode.wiring.node import Node
 
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SOURCE = {"ae_title": "SCANNER", "host": "h", "port": 104, "count_by_find": True}
 
 
@@ -42,27 +41,6 @@ def node_with(tmp_path, database_url):
     yield make
     for node in nodes:
         node.engine.dispose()
-
-
-def arrived(number, *, study="std", name="series", patient="p", expected=None, folder="ser"):
-    return ArrivedInstance(
-        study_digest=study,
-        series_digest=name,
-        sop_digest=f"{name}-{number}",
-        patient_digest=patient,
-        sop_class_uid="1.2",
-        transfer_syntax_uid="1.2.1",
-        content_sha256=f"{name}-{number}",
-        size_bytes=1,
-        file_name=f"{folder}/{number}.dcm",
-        source_ae_title="SCANNER",
-        facts=SliceFacts(
-            instance_number=number,
-            position_lps_mm=(0.0, 0.0, 5.0 * number),
-            orientation_lps=AXIAL,
-            expected_instances=expected,
-        ),
-    )
 
 
 def push(node, numbers=range(1, 11), **values):
@@ -91,7 +69,7 @@ def found(node, series_id):
         return session.get_one(SeriesRow, series_id)
 
 
-def write_instance(node, folder="ser"):
+def write_instance(node, folder="series"):
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "2.25.3"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.1", "2.25.2"
@@ -183,13 +161,13 @@ def test_instances_are_read_once_while_a_series_is_quiet_and_never_while_it_come
 
 def test_a_study_that_names_two_patients_goes_to_quarantine(node_with):
     node = node_with(**settings())
-    first = push(node, name="one", patient="p1")
-    other_study = push(node, name="three", study="elsewhere", patient="p3")
+    first = push(node, name="one", patient_digest="p1")
+    other_study = push(node, name="three", study_digest="elsewhere", patient_digest="p3")
     assembling = Assembling(node, released(first, other_study))
     let_pass(node, 6)
     assembling.run_once()
     assert found(node, first).state == SeriesState.COMPLETE
-    second = push(node, name="two", patient="p2")
+    second = push(node, name="two", patient_digest="p2")
     let_pass(node, 61)
     assembling.run_once()
     for series_id in (first, second):
@@ -201,13 +179,13 @@ def test_a_study_that_names_two_patients_goes_to_quarantine(node_with):
 
 def test_a_series_released_from_a_conflict_stays_released(node_with):
     node = node_with(**settings())
-    first, second = push(node, name="one", patient="p1"), push(node, name="two", patient="p2")
+    first, second = push(node, name="one", patient_digest="p1"), push(node, name="two", patient_digest="p2")
     assembling = Assembling(node, released(first, second))
     let_pass(node, 6)
     assembling.run_once()
     with node.transaction() as session:
         series.release_from_quarantine(session, first)
-    third = push(node, name="three", patient="p1")
+    third = push(node, name="three", patient_digest="p1")
     let_pass(node, 61)
     assembling.run_once()
     states = [found(node, series_id).state for series_id in (first, second, third)]
@@ -271,7 +249,7 @@ def test_a_source_that_is_silent_delays_no_other_series_and_its_own_not_for_ever
 
 def test_a_source_that_fails_is_left_alone_for_a_while(node_with):
     node = node_with(**settings(), peers={"ct": SOURCE})
-    first, second = push(node), push(node, name="two", folder="two")
+    first, second = push(node), push(node, name="two")
     write_instance(node)
     write_instance(node, "two")
     asked = Counter()
