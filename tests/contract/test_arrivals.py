@@ -4,9 +4,10 @@ import dataclasses
 import threading
 
 import pytest
+from arriving import arrived
 
 from covnode.errors import RowExists
-from covnode.records.arrival import ArrivedInstance, SliceFacts
+from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
 from covnode.store import arrivals, series
 from covnode.store.engine import make_engine
@@ -21,22 +22,6 @@ def transaction(database_url):
     engine = make_engine(database_url)
     yield transactions(engine)
     engine.dispose()
-
-
-def arrived(number, *, in_series="s", study="t", content=None, stat=False):
-    return ArrivedInstance(
-        study_digest=study,
-        series_digest=in_series,
-        sop_digest=f"sop-{number}",
-        patient_digest="p",
-        sop_class_uid="1.2",
-        transfer_syntax_uid="1.2.1",
-        content_sha256=content or f"{in_series}{number}".ljust(64, "0"),
-        size_bytes=10,
-        file_name=f"{in_series}/{number}.dcm",
-        source_ae_title="CT",
-        facts=SliceFacts(instance_number=number, position_lps_mm=(0.0, 0.0, 1.5 * number), stat=stat),
-    )
 
 
 def record(transaction, *instances, late="amend"):
@@ -56,7 +41,12 @@ def close(transaction, series_id):
 
 
 def test_a_batch_makes_its_studies_series_and_instances_once(transaction):
-    batch = [arrived(1), arrived(2), arrived(1, in_series="other"), arrived(1, in_series="x", study="u", stat=True)]
+    batch = [
+        arrived(1),
+        arrived(2),
+        arrived(1, name="other"),
+        arrived(1, name="x", study_digest="u", facts=SliceFacts(stat=True)),
+    ]
     ids = record(transaction, *batch)
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
@@ -65,7 +55,7 @@ def test_a_batch_makes_its_studies_series_and_instances_once(transaction):
     studies = rows(transaction, StudyRow)
     assert sorted(row.stat for row in studies) == [False, True]
     assert {row.study_id for row in rows(transaction, SeriesRow)} == {row.study_id for row in studies}
-    assert rows(transaction, InstanceRow)[0].facts["position_lps_mm"] == [0.0, 0.0, 1.5]
+    assert rows(transaction, InstanceRow)[0].facts["position_lps_mm"] == [0.0, 0.0, 5.0]
 
 
 def test_the_same_instance_twice_in_one_batch_is_one(transaction):
@@ -74,7 +64,7 @@ def test_the_same_instance_twice_in_one_batch_is_one(transaction):
 
 
 def test_the_same_sop_instance_with_other_content_is_kept_beside_the_first(transaction):
-    record(transaction, arrived(1), arrived(1, content="f" * 64))
+    record(transaction, arrived(1), arrived(1, content_sha256="f" * 64))
     assert [row.instance_count for row in rows(transaction, SeriesRow)] == [2]
 
 
@@ -112,9 +102,9 @@ def test_late_slices_begin_a_series_of_their_own_where_that_is_asked_for(transac
 def test_what_no_row_knows_is_found(transaction):
     record(transaction, arrived(1), arrived(2))
     with transaction() as session:
-        names = ["s/1.dcm", "s/2.dcm", "s/3.dcm"]
-        assert arrivals.unrecorded(session, "s", names) == ["s/3.dcm"]
-        assert [name for _, name in arrivals.file_names(session)] == ["s/1.dcm", "s/2.dcm"]
+        names = ["series/1.dcm", "series/2.dcm", "series/3.dcm"]
+        assert arrivals.unrecorded(session, "series", names) == ["series/3.dcm"]
+        assert [name for _, name in arrivals.file_names(session)] == ["series/1.dcm", "series/2.dcm"]
 
 
 def test_two_recorders_of_one_series_lose_nothing(transaction):
