@@ -55,7 +55,8 @@ def fetch(
     else:
         wanted = fetching.ct_series(study, series)
     fetched, problem = _fetch_all(fetching, wanted, by)
-    _show(peer, by, fetched, as_json=as_json)
+    if fetched or problem is None:
+        _show(peer, by, fetched, as_json=as_json)
     if problem is not None:
         raise problem
     if not fetched or not all(item.is_whole for item in fetched):

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
 
-from covnode.dicom.association import Destination, associate
+from covnode.dicom.association import Destination, Handlers, associate
 from covnode.dicom.dimse import OUT_OF_RESOURCES, SUCCESS
 from covnode.errors import DeliveryRefused, TransientError
 from covnode.receive.query import FoundSeries
@@ -27,6 +27,8 @@ _PENDING = frozenset({0xFF00, 0xFF01})
 _SOME_FAILED = 0xB000
 _NO_SUB_OPERATIONS = 0xA702
 _UNKNOWN_MOVE_DESTINATION = 0xA801
+_NO_MOVE = "does not know C-MOVE: use --by get"
+_NO_GET = "does not know C-GET: use --by move"
 
 Keep = Callable[[Path], int]
 """(Part 10 file with one instance) -> the status to answer; the file is removed afterwards."""
@@ -69,8 +71,7 @@ def move(
     DeliveryRefused
         It refuses; the message says what helps.
     """
-    association = associate(calling_ae_title, destination, [(STUDY_ROOT_MOVE, None)])
-    association.dimse_timeout = _SILENCE_S
+    association = _associate(calling_ae_title, destination, [(STUDY_ROOT_MOVE, None)], _NO_MOVE)
     try:
         answers = association.send_c_move(_identifier(series), calling_ae_title, STUDY_ROOT_MOVE)
         return _follow(answers, destination.name, calling_ae_title, on_progress)
@@ -104,25 +105,44 @@ def get(
     DeliveryRefused
         It refuses.
     """
-    _config.STORE_RECV_CHUNKED_DATASET = True
     contexts: list[tuple[str, str | None]] = [(STUDY_ROOT_GET, None), *storage]
-    association = associate(
-        calling_ae_title,
-        destination,
-        contexts[:_MOST_CONTEXTS],
-        as_scp=list(dict.fromkeys(sop_class for sop_class, _syntax in storage)),
-        handlers=[(evt.EVT_C_STORE, lambda event: _on_store(event, keep))],
+    as_scp = list(dict.fromkeys(sop_class for sop_class, _syntax in storage))
+    handlers: Handlers = [(evt.EVT_C_STORE, lambda event: _on_store(event, keep))]
+    chunked = _config.STORE_RECV_CHUNKED_DATASET
+    _config.STORE_RECV_CHUNKED_DATASET = True
+    association = _associate(
+        calling_ae_title, destination, contexts[:_MOST_CONTEXTS], _NO_GET, as_scp=as_scp, handlers=handlers
     )
-    association.dimse_timeout = _SILENCE_S
     try:
         answers = association.send_c_get(_identifier(series), STUDY_ROOT_GET)
         return _follow(answers, destination.name, calling_ae_title, on_progress)
     except ValueError:
-        raise DeliveryRefused(f"{destination.name} does not know C-GET: use --by move", code="no_c_get") from None
+        raise DeliveryRefused(f"{destination.name} {_NO_GET}", code="sop_class_not_accepted") from None
     except RuntimeError:
         raise TransientError(f"{destination.name} ended the association") from None
     finally:
+        _config.STORE_RECV_CHUNKED_DATASET = chunked
         _end(association)
+
+
+def _associate(
+    calling_ae_title: str,
+    destination: Destination,
+    contexts: Sequence[tuple[str, str | None]],
+    otherwise: str,
+    *,
+    as_scp: Sequence[str] = (),
+    handlers: Handlers = (),
+) -> Association:
+    """Open an association that waits long for its answers; ``otherwise`` is said of a peer without the service."""
+    try:
+        association = associate(calling_ae_title, destination, contexts, as_scp=as_scp, handlers=handlers)
+    except DeliveryRefused as refusal:
+        if refusal.code != "sop_class_not_accepted":
+            raise
+        raise DeliveryRefused(f"{destination.name} {otherwise}", code=refusal.code) from None
+    association.dimse_timeout = _SILENCE_S
+    return association
 
 
 def _on_store(event: evt.Event, keep: Keep) -> int:

@@ -181,16 +181,18 @@ def _own_door(node: Node, calling_ae_title: str, storage: list[tuple[str, str]])
             code=refusal.code,
         ) from None
     except TransientError as error:
-        raise TransientError(f"{error}: does 'covnode serve' run?") from None
+        raise TransientError(
+            f"{error}: does 'covnode serve' run? If it does, its log says why it takes nothing."
+        ) from None
+    chunked, folder = _config.STORE_SEND_CHUNKED_DATASET, tempfile.tempdir
     # The bytes go on as they came: nothing is decoded and encoded again.
     _config.STORE_SEND_CHUNKED_DATASET = True
-    before = tempfile.tempdir
     # What is being passed on lies beside what the doors are receiving, and is cleared away like that.
     tempfile.tempdir = str(node.home.incoming)
     try:
         yield _OwnDoor(association)
     finally:
-        tempfile.tempdir = before
+        _config.STORE_SEND_CHUNKED_DATASET, tempfile.tempdir = chunked, folder
         if association.is_established:
             association.release()
 
