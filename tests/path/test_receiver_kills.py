@@ -9,13 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
-from dicom_instances import SyntheticSeries, kept_digests
+from dicom_instances import SyntheticSeries
 from dicom_sender import SUCCESS, Association, Ended, Message, Peer, Rejected
-from processes import covnode, wait_until
+from processes import wait_until
+from receiving_node import ReceivingNode
 
 from covnode.cli.local_node import NODE_AE
-from covnode.store.tables import InstanceRow
 
 pytestmark = pytest.mark.slow
 
@@ -78,19 +77,13 @@ def doors_of(receiver: int) -> list[int]:
         return []
 
 
-def recorded(node) -> Counter:
-    with node.transaction() as session:
-        return Counter(session.scalars(sa.select(InstanceRow.content_sha256)))
-
-
 @pytest.fixture
-def receiving_node(idle_node):
-    """A node whose series never count as complete: it does nothing but receive."""
-    idle_node.init()
-    for key in ("idle_s", "gap_idle_s", "open_idle_s", "aborted_idle_s", "watchdog_s"):
-        assert covnode("config", "set", f"completeness.{key}", "86400", "--home", str(idle_node.root)).returncode == 0
-    idle_node.start()
-    return idle_node
+def node(tmp_path):
+    node = ReceivingNode(tmp_path / "home")
+    node.init()
+    node.start()
+    yield node
+    node.stop()
 
 
 def kill_at_random(node, senders, rng) -> None:
@@ -105,8 +98,7 @@ def kill_at_random(node, senders, rng) -> None:
         os.kill(rng.choice(doors_of(receiver)) if victim == "door" else receiver, signal.SIGKILL)
 
 
-def test_twenty_kills_lose_nothing_that_was_answered_with_success(receiving_node):
-    node = receiving_node
+def test_twenty_kills_lose_nothing_that_was_answered_with_success(node):
     senders = [Sender(node.port, number) for number in (1, 2)]
     for sender in senders:
         sender.start()
@@ -119,14 +111,14 @@ def test_twenty_kills_lose_nothing_that_was_answered_with_success(receiving_node
     assert set(answered.values()) == {1}
     assert sum(sender.broken_off for sender in senders) >= ROUNDS
 
-    kept = kept_digests(node.home.spool)
+    kept = node.kept()
     assert answered - kept == Counter(), "answered with Success, and not there byte by byte"
     assert kept - answered == Counter(), "there twice, or damaged"
 
     node.stop()
     node.start()
     wait_until(lambda: any(line["event"] == "spool_reconciled" for line in node.log_lines[-20:]), 60)
-    wait_until(lambda: sum(recorded(node).values()) >= len(answered), 60)
-    assert recorded(node) == answered
+    wait_until(lambda: sum(node.recorded().values()) >= len(answered), 60)
+    assert node.recorded() == answered
     assert list(node.home.damaged.glob("*")) == []
     assert list(node.home.incoming.glob("*")) == []
