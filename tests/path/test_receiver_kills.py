@@ -16,10 +16,10 @@ from receiving_node import ReceivingNode
 
 from covnode.cli.local_node import NODE_AE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUNDS = 5
-VICTIMS = ("receiver", "door", "door", "door")  # what dies often starts again ever later: each in its turn
+ROUNDS = 4
+VICTIMS = ("receiver", "door", "door", "door", "door")  # what dies often starts again ever later: each in its turn
 SIZE = 64
 SERIES_LENGTH = 60
 _RETRY_S = 0.1
