@@ -130,7 +130,7 @@ class Upload:
             step()
         except InstanceRefused as refusal:
             self.malformed = True
-            get_logger().warning("stow_body_malformed", reason=str(refusal))
+            get_logger().warning("stow_body_malformed", association_id=self._source.association_id, reason=str(refusal))
             if self._part is None:
                 self.outcomes.append(Outcome(failure=refusal.status))
             else:
@@ -172,7 +172,7 @@ class _Part:
         self.drop()
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        log = get_logger()
+        log = get_logger().bind(association_id=self._source.association_id)
         try:
             step()
         except InstanceRefused as refusal:
