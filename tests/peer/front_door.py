@@ -1,6 +1,8 @@
 """A node that only receives, senders that push to it, and what lies in its spool."""
 
 import hashlib
+import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -39,6 +41,14 @@ class FrontDoor(NodeUnderTest):
     def _has_ended(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         return False
+
+    def kill_doors(self) -> None:
+        """Kill every process that receives, and return when others have taken their places."""
+        opened = self.events("door_open")
+        doors = load_settings(self.home).receive.processes
+        for line in opened[-doors:]:
+            os.kill(line["pid"], signal.SIGKILL)
+        wait_until(lambda: self._has_ended() or len(self.events("door_open")) >= len(opened) + doors, 120)
 
     def spooled(self) -> list[Path]:
         """Return the files of all instances that are durable."""

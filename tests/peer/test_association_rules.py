@@ -1,5 +1,6 @@
 """The rules of the front door over the wire: who is let in, what is negotiated, and how long it may last."""
 
+import socket
 import subprocess
 import time
 
@@ -110,6 +111,26 @@ def accepted_or_none(port, calling):
     return accepted(association) if association.is_established else None
 
 
+def test_a_door_that_is_killed_gives_its_places_back(door):
+    node = door(receive__max_associations_per_peer=2, receive__max_associations=2)
+    held = [associate(node.port), associate(node.port)]
+    assert all(association.is_established for association in held)
+    assert figures(associate(node.port)) == (2, 3, 2)
+    node.kill_doors()
+    again = [associate(node.port), associate(node.port)]
+    assert all(association.is_established for association in again)
+    assert figures(associate(node.port)) == (2, 3, 2)
+    for association in again:
+        association.release()
+
+
+def test_a_connection_that_is_closed_before_its_request_ends_at_once(open_door):
+    before = len(open_door.events("association_ended"))
+    for _ in range(5):
+        socket.create_connection((LOOPBACK, open_door.port), timeout=10).close()
+    wait_until(lambda: len(open_door.events("association_ended")) >= before + 5, 15)
+
+
 def test_a_silent_association_is_aborted(door):
     node = door(receive__network_timeout_s="1.5")
     association = associate(node.port)
@@ -160,6 +181,16 @@ def test_only_the_classes_of_the_settings_are_taken(door):
         Verification,
     }
     association.release()
+
+
+def test_a_class_that_nobody_knows_is_named_at_the_start(tmp_path):
+    node = FrontDoor(tmp_path / "home")
+    node.init()
+    node.configure(receive__sop_classes='["CTImageStorage", "CTImageStroage"]')
+    with pytest.raises(AssertionError, match=r"receive\.sop_classes: CTImageStroage"):
+        node.start()
+    assert node.process.wait(60) != 0
+    assert "Traceback" not in node.log.read_text()
 
 
 def test_explicit_little_endian_is_preferred_to_implicit(open_door):

@@ -8,6 +8,7 @@ import pytest
 from certificates import Authority, serial_of
 from cryptography import x509
 from front_door import FrontDoor, associate, digest_of, is_closed_without_a_word, listens
+from processes import wait_until
 
 from covnode.cli.local_node import LOOPBACK, NODE_AE, free_port
 from covnode.learn.phantom import make_phantom
@@ -162,6 +163,16 @@ def test_broken_files_leave_the_certificate_in_use(secure_door, authority, image
     assert serial_shown(node) == old
     assert "tls.certificate" in node.events("tls_files_broken")[0]["reason"]
     assert storescu(node.tls_port, image, *tls(authority.issue("scanner"), authority.file))
+
+
+def test_a_door_that_finds_broken_files_serves_without_tls_until_they_are_mended(secure_door, authority, image):
+    node = secure_door()
+    (authority.folder / "node.pem").write_text("half a certifi")
+    node.kill_doors()
+    assert storescu(node.port, image)
+    certificate, _ = authority.issue()
+    wait_until(lambda: len(node.events("tls_files_broken")) >= 2, 20)
+    assert serial_shown(node) == serial_of(certificate)
 
 
 def test_silent_clients_keep_nobody_out(secure_door, authority, image):
