@@ -168,3 +168,29 @@ def test_an_upload_of_200_mb_stays_within_a_bounded_memory(tmp_path, path):
     assert response.status_code == 200
     assert stow.messages[0].instance.size_bytes > count * len(chunk)
     assert peak_bytes < 16_000_000
+
+
+@given(
+    damage=st.lists(
+        st.tuples(st.integers(0, 10_000), st.binary(max_size=8), st.integers(0, 40)), min_size=1, max_size=4
+    ),
+    places=st.lists(st.integers(0, 10_000), max_size=8),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_body_is_answered_and_leaves_nothing_half(tmp_path_factory, damage, places):
+    body = multipart(part10(1, pixels=AWKWARD), part10(2), part10(3))
+    for place, bytes_instead, length in damage:
+        start = place % len(body)
+        body = body[:start] + bytes_instead + body[start + length :]
+    stow = StowUnderTest(tmp_path_factory.mktemp("spool"))
+
+    async def chunks():
+        for chunk in split(body, places):
+            yield chunk
+
+    response = stow.send(chunks())
+    assert response.status_code in {200, 202, 400, 409}
+    answered = response.json().get("00081199", {"Value": []})["Value"]
+    assert len(answered) == len([kind for kind in stow.kinds() if kind == "stored"]) >= len(stow.stored())
+    assert list(stow.incoming.iterdir()) == []
+    assert stow.kinds()[-1] == "ended"
