@@ -75,8 +75,26 @@ def associate(
     except OSError:
         raise TransientError(f"{destination.name}: the host {destination.host} cannot be found") from None
     if association.is_established:
+        _return_stolen_answers(association)
         return association
     raise _why_not(association, destination)
+
+
+def _return_stolen_answers(association: Association) -> None:
+    """Let no answer get lost between the association's thread and the caller that waits for it.
+
+    pynetdicom's thread pauses while a caller waits, but it may pass its own check just before and take an answer that
+    comes at once, to drop it as unexpected: the caller would wait for its whole time-out, and send again.
+    """
+    serve = association._serve_request  # noqa: SLF001 (held by tests/contract)
+
+    def serve_or_return(message: Any, context_id: int) -> None:  # noqa: ANN401 (any message of pynetdicom)
+        if message.is_valid_request:
+            serve(message, context_id)
+        else:
+            association.dimse.msg_queue.put((context_id, message))
+
+    association._serve_request = serve_or_return  # type: ignore[method-assign, assignment]  # noqa: SLF001
 
 
 def _why_not(association: Association, destination: Destination) -> TransientError | DeliveryRefused:
