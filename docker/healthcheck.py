@@ -16,7 +16,10 @@ from covnode.wiring.node import open_node
 def main() -> None:
     """Check once."""
     node = open_node(Home(default_home()))
-    socket.create_connection(("127.0.0.1", node.settings.receive.port), timeout=5.0).close()
+    settings = node.settings
+    for section in (settings.receive, settings.tls, settings.stow):
+        if section.enabled:
+            socket.create_connection(("127.0.0.1", section.port), timeout=5.0).close()
     with node.transaction() as session:
         alive = {row.role for row in executors.living(session, SILENT_S)}
     if not {"worker", "sender"} <= alive:
