@@ -28,6 +28,7 @@ class Authority:
     folder: Path
     name: str = "CA of the test"
     key: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    serials: list[int] = field(default_factory=list)
 
     def __post_init__(self):
         self.folder.mkdir(exist_ok=True)
@@ -44,6 +45,7 @@ class Authority:
             subject, self.certificate.subject, key, x509.BasicConstraints(ca=False, path_length=None), days
         )
         file, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        self.serials.append(certificate.serial_number)
         file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_file.write_bytes(pem_of_key(key))
         return file, key_file
