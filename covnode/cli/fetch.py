@@ -68,7 +68,7 @@ def _fetch_all(fetching: Fetching, wanted: Sequence[FoundSeries], by: Way) -> tu
     done: list[Fetched] = []
     known = [item.instances for item in wanted]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task("fetching", total=sum(filter(None, known)) if all(known) else None)
         for series in wanted:
             before = sum(item.received + item.failed for item in done)

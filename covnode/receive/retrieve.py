@@ -6,6 +6,7 @@ come on this association, and each goes to the caller's ``keep`` before it is an
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydicom import Dataset
@@ -25,7 +26,6 @@ _SILENCE_S = 600.0
 _PENDING = frozenset({0xFF00, 0xFF01})
 # PS3.4 Tables C.4-2 and C.4-3.
 _SOME_FAILED = 0xB000
-_NO_SUB_OPERATIONS = 0xA702
 _UNKNOWN_MOVE_DESTINATION = 0xA801
 _NO_MOVE = "does not know C-MOVE: use --by get"
 _NO_GET = "does not know C-GET: use --by move"
@@ -74,7 +74,7 @@ def move(
     association = _associate(calling_ae_title, destination, [(STUDY_ROOT_MOVE, None)], _NO_MOVE)
     try:
         answers = association.send_c_move(_identifier(series), calling_ae_title, STUDY_ROOT_MOVE)
-        return _follow(answers, destination.name, calling_ae_title, on_progress)
+        return _follow(answers, destination.name, on_progress, partial(_why_not_moved, calling_ae_title))
     except RuntimeError:
         raise TransientError(f"{destination.name} ended the association") from None
     finally:
@@ -115,7 +115,7 @@ def get(
     )
     try:
         answers = association.send_c_get(_identifier(series), STUDY_ROOT_GET)
-        return _follow(answers, destination.name, calling_ae_title, on_progress)
+        return _follow(answers, destination.name, on_progress, lambda _code: "it refuses to send")
     except ValueError:
         raise DeliveryRefused(f"{destination.name} {_NO_GET}", code="sop_class_not_accepted") from None
     except RuntimeError:
@@ -164,7 +164,10 @@ def _identifier(series: FoundSeries) -> Dataset:
 
 
 def _follow(
-    answers: Iterator[tuple[Dataset, Dataset | None]], peer: str, our_ae_title: str, on_progress: OnProgress
+    answers: Iterator[tuple[Dataset, Dataset | None]],
+    peer: str,
+    on_progress: OnProgress,
+    why_not: Callable[[int], str],
 ) -> SubOperations:
     so_far = SubOperations(0, 0, 0)
     for status, _failed in answers:
@@ -174,18 +177,20 @@ def _follow(
         so_far = SubOperations.of(status, so_far)
         on_progress(so_far)
         if code not in _PENDING and code not in {SUCCESS, _SOME_FAILED} and not so_far.completed:
-            raise _refusal(peer, our_ae_title, code)
+            raise DeliveryRefused(f"{peer}: {why_not(code)} ({code:04X})", code=f"{code:04X}")
     return so_far
 
 
-def _refusal(peer: str, our_ae_title: str, code: int) -> DeliveryRefused:
-    reason = {
-        _UNKNOWN_MOVE_DESTINATION: f"it does not know {our_ae_title} as a move destination: add this node there, with "
-        "its host and port, or use --by get",
-        _NO_SUB_OPERATIONS: f"it cannot send to {our_ae_title}: look there which host and port it has for this node, "
-        "and whether the node runs, or use --by get",
-    }.get(code, "it refuses to send")
-    return DeliveryRefused(f"{peer}: {reason} ({code:04X})", code=f"{code:04X}")
+def _why_not_moved(our_ae_title: str, code: int) -> str:
+    if code == _UNKNOWN_MOVE_DESTINATION:
+        return (
+            f"it does not know {our_ae_title} as a move destination: add this node there, with its host and port, "
+            "or use --by get"
+        )
+    return (
+        f"it cannot send to {our_ae_title}: look there which host and port it has for this node, and in this node's "
+        "log whether it takes anything; or use --by get"
+    )
 
 
 def _end(association: Association) -> None:

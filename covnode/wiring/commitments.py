@@ -144,6 +144,7 @@ class Commitments:
 
     def _start_due(self) -> None:
         with self._lock:
+            self._lines = {name: line for name, line in self._lines.items() if line.waiting or line.works()}
             working = sum(line.works() for line in self._lines.values())
             for ae_title, line in self._lines.items():
                 if working < _PEERS_AT_A_TIME and not line.works() and line.due():

@@ -273,11 +273,20 @@ def test_an_archive_that_leaves_some_out_is_reported_as_incomplete(node, odd_pee
     )
 
 
-def test_c_get_needs_the_nodes_own_door(node, archive, orthanc):
+def test_a_node_that_takes_nothing_says_whose_fault_it_is(node, archive):
     study, _series = uids_of(archive.add())
     node.stop()
+    node.configure(receive__min_free_gb=1_000_000)
+    node.start()
     try:
+        code, text = said(node, "--study", study, "--by", "get")
+        assert (code, "its log says why it takes nothing" in text) == (1, True), text
+        code, text = said(node, "--study", study)
+        assert (code, "look there which host and port it has for this node" in text) == (1, True), text
+        node.stop()
         code, text = said(node, "--study", study, "--by", "get")
         assert (code, "does 'covnode serve' run?" in text) == (1, True), text
     finally:
+        node.stop()
+        node.configure(receive__min_free_gb=0)
         node.start()
