@@ -14,11 +14,11 @@ import tomllib
 import pytest
 import yaml
 
-from covnode.settings import Home, ReceiveSettings
+from covnode.settings import Home, ReceiveSettings, StowSettings, TlsSettings
 from covnode.store import executors
 from covnode.wiring.node import open_node
 
-PORT = ReceiveSettings().port
+PORTS = (ReceiveSettings().port, TlsSettings().port, StowSettings().port)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_image_has_the_python_that_the_lock_was_made_for(root, dockerfile):
 def test_the_image_runs_as_a_user_without_rights(dockerfile):
     last_stage = dockerfile.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (\S+)$", last_stage, re.MULTILINE) == ["covnode"]
-    assert f"EXPOSE {PORT}\n" in last_stage
+    assert f"EXPOSE {' '.join(map(str, PORTS))}\n" in last_stage
 
 
 def test_the_build_gets_every_file_that_it_copies(root, dockerfile):
@@ -65,7 +65,7 @@ def test_the_build_gets_every_file_that_it_copies(root, dockerfile):
 def test_compose_builds_that_image_and_gives_no_rights(root, service):
     context = (root / "deploy" / "compose" / service["build"]["context"]).resolve()
     assert (context / service["build"]["dockerfile"]).is_file()
-    assert service["ports"] == [f"{PORT}:{PORT}"]
+    assert service["ports"] == [f"{port}:{port}" for port in PORTS]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
