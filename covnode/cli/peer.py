@@ -23,13 +23,11 @@ def peer_table(address: tuple[str, str, int], **chosen: bool) -> Table:
     """Return the section of one peer; ``chosen`` are keys of it that are not as by default."""
     ae_title, host, port = address
     table = tomlkit.table()
-    # Not validated here: write_document does, and names the key.
-    values = PeerSettings.model_construct(ae_title=ae_title, host=host, port=port, **chosen).model_dump()
-    for key, value in values.items():
-        described = PeerSettings.model_fields[key].description
-        if described:
-            table.add(tomlkit.comment(described))
-        table.add(key, value)
+    given = {"ae_title": ae_title, "host": host, "port": port, **chosen}
+    for key, field in PeerSettings.model_fields.items():
+        if field.description:
+            table.add(tomlkit.comment(field.description))
+        table.add(key, given.get(key, field.default))
     return table
 
 

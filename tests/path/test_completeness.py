@@ -11,6 +11,8 @@ from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformati
 
 from covnode.cli.local_node import free_port
 from covnode.cli.settings_file import read_document, set_value, write_document
+from covnode.deliver.scu import send
+from covnode.dicom.association import Destination
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_records import PhantomPreset
 from covnode.records.job import SeriesState
@@ -96,6 +98,13 @@ def part_of(folder, name, numbers):
     return part
 
 
+def push(node, *folders):
+    """Push folders, one association each, without a process for it."""
+    for folder in folders:
+        files = sorted(folder.glob("*.dcm"))
+        send("SCANNER", Destination("node", "COVNODE", "127.0.0.1", node.port, 60.0), files, lambda *_: None)
+
+
 @contextmanager
 def pushed(node, folder):
     """Push a folder on an association that stays open as long as the block runs."""
@@ -117,10 +126,10 @@ def test_the_evidence_says_why_a_series_is_complete(node_with, write):
     node = node_with()
     counted = write("counted", ImagesInAcquisition=SLICES)
     whole = write("whole")
-    node.push(counted)
-    node.push(whole)
-    node.push(part_of(write("holed"), "with-a-hole", set(range(SLICES)) - {5}))
-    node.push(part_of(write("short", ImagesInAcquisition=SLICES), "short-part", range(8)))
+    push(node, counted)
+    push(node, whole)
+    push(node, part_of(write("holed"), "with-a-hole", set(range(SLICES)) - {5}))
+    push(node, part_of(write("short", ImagesInAcquisition=SLICES), "short-part", range(8)))
     with pushed(node, write("broken")) as association:
         association.abort()
     with pushed(node, write("open")):
@@ -166,11 +175,11 @@ def test_late_slices_follow_the_policy_and_resends_change_nothing(node_with, wri
     node = node_with(receive__late_slices=policy)
     folder = write("ct")
     first, rest = part_of(folder, "first", range(8)), part_of(folder, "rest", range(8, SLICES))
-    node.push(first)
+    push(node, first)
     before = apart_from_analyses(*when_closed(node, 1))
-    node.push(first)
+    push(node, first)
     assert apart_from_analyses(*when_closed(node, 1)) == before
-    node.push(rest)
+    push(node, rest)
     if policy == "amend":
         wait_until(lambda: node.series()[0]["revision"] == 2, 60)
         (after,) = when_closed(node, 1)
@@ -193,7 +202,7 @@ def test_the_same_instance_with_other_content_is_kept_apart_and_shown(node_with,
         dataset = dcmread(path)
         dataset.PixelData = bytes(len(dataset.PixelData))
         dataset.save_as(folder / f"other-{number}.dcm")
-    node.push(folder)
+    push(node, folder)
     (series,) = when_closed(node, 1)
     assert (series["instance_count"], series["same_uid_other_content"]) == (SLICES + 2, 2)
     assert series["evidence"]["instances"] == SLICES
@@ -204,7 +213,7 @@ def test_a_study_of_two_patients_waits_for_a_person_and_nothing_is_delivered(nod
     node = node_with(completeness__idle_s="5")
     write("both/one", StudyInstanceUID="2.25.9", PatientID="MRN-ONE")
     write("both/two", StudyInstanceUID="2.25.9", PatientID="MRN-TWO")
-    node.push(node.root.parent / "both")
+    push(node, *(node.root.parent / "both").iterdir())
     series = when_closed(node, 2)
     assert {(row["state"], row["reason_code"]) for row in series} == {("quarantined", "identity_conflict")}
     assert not any("MRN" in str(row) for row in series)
@@ -226,14 +235,14 @@ def test_the_source_is_asked_how_many_instances_a_series_has(node_with, write):
         keys.NumberOfSeriesRelatedInstances = SLICES + 1
         yield 0xFF00, keys
 
-    entity, port = AE(ae_title="COVNODE-PUSH"), free_port()
+    entity, port = AE(ae_title="SCANNER"), free_port()
     entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_FIND, answer)])
     try:
-        peer = {"ae_title": "COVNODE-PUSH", "host": "127.0.0.1", "port": port, "count_by_find": "true"}
+        peer = {"ae_title": "SCANNER", "host": "127.0.0.1", "port": port, "count_by_find": "true"}
         node = node_with(**{f"peers__ct__{key}": str(value) for key, value in peer.items()})
         folder = write("ct")
-        node.push(folder)
+        push(node, folder)
         (series,) = when_closed(node, 1)
     finally:
         server.shutdown()
