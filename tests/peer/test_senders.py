@@ -164,6 +164,15 @@ def test_dcmsend_pushes_every_syntax_that_it_knows(door, original, encode, synta
     np.testing.assert_array_equal(voxels_hu(arrived_by_uid(door, files)), voxels_hu(original))
 
 
+def test_a_real_series_arrives_with_every_element(door, philips_5mm):
+    files = sorted(philips_5mm.glob("*.dcm"))
+    run("storescu", "-R", "-aec", NODE_AE, LOOPBACK, str(door.port), *map(str, files))
+    sent = {ds.SOPInstanceUID: ds for ds in map(dcmread, files)}
+    for path in arrived_by_uid(door, files):
+        kept = dcmread(path)
+        assert kept == sent[kept.SOPInstanceUID]
+
+
 def posted(url, body, method="POST"):
     request = urllib.request.Request(url, data=body, method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
