@@ -61,6 +61,7 @@ _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
 _MAX_DEPTH = 64
 _MAX_VALUE_BYTES = 1024
+_MAX_ELEMENTS = 200_000
 _FIRST_READ_BYTES = 1 << 16
 _MAX_HEADER_BYTES = 1 << 26
 
@@ -109,11 +110,11 @@ def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             data, is_whole = _inflated(data, count, is_whole=is_whole)
         try:
-            return _walk(data, encoding)
+            return _walk(data, encoding, is_whole=is_whole)
         except _NeedMore:
             if is_whole or count >= _MAX_HEADER_BYTES:
                 raise InstanceRefused("the data set ends within its header", CANNOT_UNDERSTAND) from None
-            count *= 8
+            count = min(count * 8, _MAX_HEADER_BYTES)
 
 
 def _inflated(data: bytes, limit: int, *, is_whole: bool) -> tuple[bytes, bool]:
@@ -126,68 +127,81 @@ def _inflated(data: bytes, limit: int, *, is_whole: bool) -> tuple[bytes, bool]:
     return header, is_whole and not inflater.unconsumed_tail
 
 
-def _walk(data: bytes, encoding: _Encoding) -> dict[int, bytes]:
+def _walk(data: bytes, encoding: _Encoding, *, is_whole: bool) -> dict[int, bytes]:
+    elements = _Elements(data)
     found: dict[int, bytes] = {}
     position = 0
     while position < len(data):
-        tag, length, start, inner = _element(data, position, encoding)
+        tag, length, start, inner = elements.at(position, encoding)
         if tag > _LAST:
             break
         if tag >> 16 == 0xFFFE or tag >> 16 < 8:
             raise InstanceRefused("the data set begins with no element of a data set", CANNOT_UNDERSTAND)
         if length == _UNDEFINED:
-            position = _end_of_sequence(data, start, inner, 1)
+            position = _end_of_sequence(elements, start, inner, 1)
             continue
         position = start + length
         if tag in _WANTED and length <= _MAX_VALUE_BYTES:
             if position > len(data):
                 raise _NeedMore
             found[tag] = data[start:position]
-    if position > len(data):
-        raise _NeedMore
+    else:
+        if position > len(data) or not is_whole:
+            raise _NeedMore
     return found
 
 
-def _element(data: bytes, position: int, encoding: _Encoding) -> tuple[int, int, int, _Encoding]:
-    """Return tag, length of the value, where it starts, and how elements inside it are encoded."""
-    order = encoding.order
-    try:
-        group, element = struct.unpack_from(f"{order}HH", data, position)
-        if encoding.implicit or group == 0xFFFE:
-            (length,) = struct.unpack_from(f"{order}L", data, position + 4)
+class _Elements:
+    """The elements of a data set's first bytes; refuses more of them than any header has."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = _MAX_ELEMENTS
+
+    def at(self, position: int, encoding: _Encoding) -> tuple[int, int, int, _Encoding]:
+        """Return tag, length of the value, where it starts, and how elements inside it are encoded."""
+        # A few kilobytes, deflated, may hold millions of empty elements.
+        self._left -= 1
+        if self._left < 0:
+            raise InstanceRefused("the header of the data set has too many elements", CANNOT_UNDERSTAND)
+        data, order = self._data, encoding.order
+        try:
+            group, element = struct.unpack_from(f"{order}HH", data, position)
+            if encoding.implicit or group == 0xFFFE:
+                (length,) = struct.unpack_from(f"{order}L", data, position + 4)
+                return group << 16 | element, length, position + 8, encoding
+            vr = data[position + 4 : position + 6]
+            if vr in _LONG_VRS:
+                (length,) = struct.unpack_from(f"{order}L", data, position + 8)
+                # PS3.5 section 6.2.2: what lies inside a UN of undefined length is implicit VR little endian.
+                return group << 16 | element, length, position + 12, _IMPLICIT if vr == b"UN" else encoding
+            if not (vr.isalpha() and vr.isupper()):
+                raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
+            (length,) = struct.unpack_from(f"{order}H", data, position + 6)
             return group << 16 | element, length, position + 8, encoding
-        vr = data[position + 4 : position + 6]
-        if vr in _LONG_VRS:
-            (length,) = struct.unpack_from(f"{order}L", data, position + 8)
-            # PS3.5 section 6.2.2: what lies inside a UN of undefined length is implicit VR little endian.
-            return group << 16 | element, length, position + 12, _IMPLICIT if vr == b"UN" else encoding
-        if not (vr.isalpha() and vr.isupper()):
-            raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
-        (length,) = struct.unpack_from(f"{order}H", data, position + 6)
-        return group << 16 | element, length, position + 8, encoding
-    except struct.error:
-        raise _NeedMore from None
+        except struct.error:
+            raise _NeedMore from None
 
 
-def _end_of_sequence(data: bytes, position: int, encoding: _Encoding, depth: int) -> int:
+def _end_of_sequence(elements: _Elements, position: int, encoding: _Encoding, depth: int) -> int:
     """Skip items up to the sequence delimitation item (PS3.5 7.5); return what follows it."""
     if depth > _MAX_DEPTH:
         raise InstanceRefused("the sequences of the data set are nested too deep", CANNOT_UNDERSTAND)
     while True:
-        tag, length, position, _ = _element(data, position, encoding)
+        tag, length, position, _ = elements.at(position, encoding)
         if tag == _SEQUENCE_END:
             return position
         if tag != _ITEM:
             raise InstanceRefused("a sequence of the data set holds no items", CANNOT_UNDERSTAND)
-        position = _end_of_item(data, position, encoding, depth) if length == _UNDEFINED else position + length
+        position = _end_of_item(elements, position, encoding, depth) if length == _UNDEFINED else position + length
 
 
-def _end_of_item(data: bytes, position: int, encoding: _Encoding, depth: int) -> int:
+def _end_of_item(elements: _Elements, position: int, encoding: _Encoding, depth: int) -> int:
     while True:
-        tag, length, position, inner = _element(data, position, encoding)
+        tag, length, position, inner = elements.at(position, encoding)
         if tag == _ITEM_END:
             return position
         if length == _UNDEFINED:
-            position = _end_of_sequence(data, position, inner, depth + 1)
+            position = _end_of_sequence(elements, position, inner, depth + 1)
         else:
             position += length
