@@ -63,11 +63,13 @@ def replay_(
             "chosen_now": ", ".join(result.chosen) or "none",
             "would_choose": ", ".join(result.would_choose) or "none",
             "differs": "yes" if _differs(result) else "",
-            "note": f"{result.unreadable} series without readable files" if result.unreadable else "",
         }
         for result in replayed
     ]
-    show_rows(["study_id", "series", "chosen_now", "would_choose", "differs", "note"], rows, as_json=False)
+    show_rows(["study_id", "series", "chosen_now", "would_choose", "differs"], rows, as_json=False)
+    for result in replayed:
+        if result.unreadable:
+            stdout.print(f"{result.study_id}: {result.unreadable} series without readable files.", highlight=False)
     changed = sum(_differs(result) for result in replayed)
     stdout.print(f"{changed} of {len(replayed)} studies would be chosen otherwise. Nothing was changed.")
 

@@ -50,14 +50,12 @@ def series_of(session: Session, study_id: str) -> list[SeriesRow]:
 
 def keep_sheet(session: Session, series_id: str, revision: int, sheet: dict[str, Any]) -> None:
     """Keep the score sheet of this revision; StaleClaim when a late slice came meanwhile."""
-    kept = session.scalar(sa.select(SeriesRow.score_sheet).where(SeriesRow.series_id == series_id))
-    by_hand = {_BY_HAND: True} if (kept or {}).get(_BY_HAND) else {}
-    guarded(
-        session,
-        sa.update(SeriesRow)
-        .where(SeriesRow.series_id == series_id, SeriesRow.revision == revision)
-        .values(score_sheet={**sheet, **by_hand}),
-    )
+    this = sa.update(SeriesRow).where(SeriesRow.series_id == series_id, SeriesRow.revision == revision)
+    # Written before it is read: the lock of the row keeps a person's choice from coming in between.
+    guarded(session, this.values(revision=revision))
+    kept = session.scalar(sa.select(SeriesRow.score_sheet).where(SeriesRow.series_id == series_id)) or {}
+    by_hand = {_BY_HAND: True} if kept.get(_BY_HAND) else {}
+    guarded(session, this.values(score_sheet={**sheet, **by_hand}))
 
 
 def pass_over(session: Session, series_id: str, revision: int, code: str, reason: str) -> None:
