@@ -13,6 +13,9 @@ from covnode.logs import get_logger
 from covnode.receive.slots import AssociationSlots, Slot
 from covnode.settings import NodeSettings, ReceiveSettings
 
+DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""The only one that there is (PS3.7 A.2.1)."""
+
 _ANY = "*"
 
 
@@ -26,6 +29,7 @@ class Rejection:
     word: str
 
 
+CONTEXT_NAME_NOT_SUPPORTED = Rejection(1, 1, 2, "application-context-name-not-supported")
 CALLED_NOT_RECOGNIZED = Rejection(1, 1, 7, "called-AE-title-not-recognized")
 CALLING_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling-AE-title-not-recognized")
 TEMPORARY_CONGESTION = Rejection(2, 3, 1, "temporary-congestion")
@@ -111,7 +115,9 @@ class Admission:
             self._log.warning("address_not_allowed", address=address)
         return allowed
 
-    def admit(self, called: str, calling: str, address: str) -> Slot | Rejection:
+    def admit(
+        self, called: str, calling: str, address: str, application_context: str = DICOM_APPLICATION_CONTEXT
+    ) -> Slot | Rejection:
         """Return the slot of a new association, to be released at its end, or why there is none.
 
         Parameters
@@ -120,9 +126,11 @@ class Admission:
             AE titles of the A-ASSOCIATE-RQ, with or without the spaces around them.
         address
             Where it comes from, for the log.
+        application_context
+            The Application Context Name that it proposes.
         """
         calling = _significant(calling)
-        rejection, because = self._refused(_significant(called), calling)
+        rejection, because = self._refused(_significant(called), calling, application_context)
         if rejection is None:
             try:
                 slot = self._slots.take(calling)
@@ -137,8 +145,10 @@ class Admission:
         )
         return rejection
 
-    def _refused(self, called: str, calling: str) -> tuple[Rejection | None, str]:
+    def _refused(self, called: str, calling: str, application_context: str) -> tuple[Rejection | None, str]:
         # What is wrong for ever comes first: a stranger is not told to try again later.
+        if application_context != DICOM_APPLICATION_CONTEXT:
+            return CONTEXT_NAME_NOT_SUPPORTED, "the application context is not that of DICOM"
         if self._rules.called is not None and called not in self._rules.called:
             return CALLED_NOT_RECOGNIZED, "the AE title called is not one of this node"
         if self._rules.calling is not None and calling not in self._rules.calling:

@@ -243,7 +243,8 @@ class StorageScp:
         # pynetdicom swallows what a handler raises, and would then let the peer in.
         with contextlib.suppress(Exception):
             visit.calling = str(request.calling_ae_title).strip()
-            answer = self._admission.admit(str(request.called_ae_title), visit.calling, visit.address)
+            context = str(request.application_context_name)
+            answer = self._admission.admit(str(request.called_ae_title), visit.calling, visit.address, context)
         if isinstance(answer, Rejection):
             association.acse.send_reject(answer.result, answer.source, answer.reason)
             association.is_rejected = True

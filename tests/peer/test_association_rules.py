@@ -9,6 +9,7 @@ from dcmtk import run
 from front_door import FrontDoor, associate, is_closed_without_a_word, listens
 from processes import wait_until
 from pydicom import uid
+from pynetdicom import evt
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from covnode.cli.local_node import LOOPBACK, NODE_AE, free_port
@@ -94,6 +95,21 @@ def test_another_called_title_is_rejected_for_good(open_door):
     run("echoscu", "-aec", NODE_AE, LOOPBACK, str(open_door.port))
 
 
+def test_another_application_context_is_rejected_for_good(open_door, monkeypatch):
+    monkeypatch.setattr("pynetdicom.acse.APPLICATION_CONTEXT_NAME", "1.2.840.10008.3.1.1.2")
+    assert figures(associate(open_door.port)) == (1, 1, 2)
+
+
+def test_another_version_of_the_protocol_is_rejected_for_good(open_door):
+    sent = []
+    associate(open_door.port, evt_handlers=[(evt.EVT_DATA_SENT, lambda event: sent.append(event.data))]).release()
+    request = bytearray(sent[0])
+    request[6:8] = b"\0\2"  # PS3.8 Table 9-11: bit 0 is version 1
+    with socket.create_connection((LOOPBACK, open_door.port), timeout=20) as connection:
+        connection.sendall(request)
+        assert connection.recv(10) == bytes([3, 0, 0, 0, 0, 4, 0, 1, 2, 2])
+
+
 def test_a_calling_title_that_is_not_listed_is_rejected_for_good(strict_door):
     assert figures(associate(strict_door.port, calling="CT3")) == (1, 1, 3)
     assert accepted(associate(strict_door.port, calling="CT2"))
@@ -160,6 +176,7 @@ def test_a_silent_association_is_aborted(hasty_door):
     assert accepted(associate(hasty_door.port))
 
 
+@pytest.mark.slow
 def test_an_association_that_is_never_silent_is_aborted_at_its_total_time(hasty_door):
     association = associate(hasty_door.port)
     begin_s = time.monotonic()

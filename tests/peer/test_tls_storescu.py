@@ -196,6 +196,7 @@ def test_silent_clients_keep_nobody_out(open_door, authority, image):
             connection.close()
 
 
+@pytest.mark.slow
 def test_a_hand_shake_that_does_not_come_is_given_up(open_door):
     assert is_closed_without_a_word(open_door.tls_port, 60)
 

@@ -69,6 +69,10 @@ def test_a_calling_title_that_is_not_listed_is_rejected_for_good(admission):
     assert isinstance(node.admit("COVNODE", "CT2", HERE), Slot)
 
 
+def test_another_application_context_is_rejected_for_good(admission):
+    assert figures(admission().admit("COVNODE", "CT1", HERE, "1.2.840.10008.3.1.1.2")) == (1, 1, 2)
+
+
 def test_a_closed_gate_rejects_for_now(admission, gate):
     gate.reason = "the database does not answer"
     node = admission()
