@@ -107,7 +107,7 @@ def parse_rules(content: bytes, source: str) -> Rules:
         try:
             rule = _rule(table)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{where}: {error}.") from None
+            raise ConfigurationError(f"{where}: {error}{'' if str(error).endswith('?') else '.'}") from None
         if rule.name in rules:
             raise ConfigurationError(f"{where}: there is another rule of this name.")
         rules[rule.name] = rule

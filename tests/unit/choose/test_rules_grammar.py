@@ -150,6 +150,7 @@ def test_a_faulty_file_is_refused_with_its_name_and_the_way_out(text, said):
     message = refusal(text)
     assert said in message
     assert message.startswith("my.toml")
+    assert not message.endswith("?.")
 
 
 def test_a_file_that_is_absent_or_no_text_is_refused(tmp_path):
