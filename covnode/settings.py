@@ -126,7 +126,9 @@ class CommitmentSettings(_Section):
 
     enabled: bool = Field(default=True, description="answer storage commitment requests")
     retry_s: float = Field(default=30.0, gt=0, description="pause before a report is tried again")
-    give_up_after_s: float = Field(default=86400.0, gt=0, description="a report that cannot be given for this long is put aside")
+    give_up_after_s: float = Field(
+        default=86400.0, gt=0, description="a report that finds nobody for this long is put aside"
+    )
 
 
 class DatabaseSettings(_Section):

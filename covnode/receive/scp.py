@@ -16,27 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import pydicom.uid
-from pydicom.uid import (
-    UID,
-    AllTransferSyntaxes,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEG2000MCLossless,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
 from pynetdicom import AE, evt
 
 from covnode.dicom.dimse import STORAGE_COMMITMENT, VERIFICATION
-from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
 from covnode.receive.admission import Admission, Rejection
-from covnode.receive.instance_facts import is_uid
+from covnode.receive.contexts import sop_class_uids, transfer_syntaxes
 from covnode.receive.p_data import Reception
 from covnode.receive.reception import AssociationCounts, InstanceReception, StoreDesk
 from covnode.receive.slots import Slot
@@ -45,53 +30,15 @@ from covnode.receive.upper_layer import DoorAssociation, accepted
 from covnode.records.arrival import Ended
 from covnode.settings import ReceiveSettings
 
-_LOSSLESS = frozenset(
-    {
-        JPEGLossless,
-        JPEGLosslessSV1,
-        JPEGLSLossless,
-        JPEG2000Lossless,
-        JPEG2000MCLossless,
-        HTJ2KLossless,
-        HTJ2KLosslessRPCL,
-        RLELossless,
-    }
-)
 _REFUSED = Rejection(2, 2, 1, "no-reason-given")
 _HANDSHAKE_S = 10.0
+# Connections that have not asked for an association yet: so many for each that may be open.
+_CONNECTIONS_PER_ASSOCIATION = 4
 _WATCH_S = 1.0
 _ABORT_GRACE_S = 5.0
 
 ServerContext = Callable[[], ssl.SSLContext]
 """Gives the TLS context for the next connection; a renewed certificate makes a new one."""
-
-
-def transfer_syntaxes(configured: tuple[str, ...]) -> list[str]:
-    """Return the transfer syntaxes to take, the preferred first; by default all, what loses nothing before the rest."""
-    # pynetdicom takes the first of this list that the peer proposes in the context.
-    return list(configured) or sorted(AllTransferSyntaxes, key=_preference)
-
-
-def _preference(syntax: str) -> int:
-    if syntax == ExplicitVRLittleEndian:
-        return 0
-    if not UID(syntax).is_compressed:
-        return 1
-    return 2 if syntax in _LOSSLESS else 3
-
-
-def sop_class_uids(configured: tuple[str, ...]) -> list[str]:
-    """Return the UIDs of SOP classes given by keyword or UID.
-
-    Raises
-    ------
-    ConfigurationError
-        A keyword is unknown.
-    """
-    uids = [name if is_uid(name) else str(getattr(pydicom.uid, name, "")) for name in configured]
-    if "" in uids:
-        raise ConfigurationError(f"receive.sop_classes: {configured[uids.index('')]} is no SOP class of the standard.")
-    return uids
 
 
 @dataclass
@@ -136,6 +83,7 @@ class StorageScp:
         self._numbers = itertools.count(1)
         self._prefix = f"{name}-{os.getpid()}"
         self._visits: dict[DoorAssociation, _Visit] = {}
+        self._room = threading.Semaphore(settings.max_associations * _CONNECTIONS_PER_ASSOCIATION)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._entity = self._make_entity(ae_title)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -195,14 +143,29 @@ class StorageScp:
                 get_logger().error("connection_not_accepted", error=error.strerror)
                 time.sleep(_WATCH_S)
                 continue
-            if self._admission.admit_address(peer[0]):
-                threading.Thread(target=self._begin, args=(connection, peer[:2], tls), daemon=True).start()
-            else:
+            if not self._admission.admit_address(peer[0]):
                 connection.close()
+            elif not self._room.acquire(blocking=False):
+                get_logger().warning("too_many_connections", address=peer[0])
+                connection.close()
+            else:
+                threading.Thread(target=self._serve_one, args=(connection, peer[:2], tls), daemon=True).start()
         # The next receiver binds the port as soon as this one is gone.
         listener.close()
 
-    def _begin(self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None) -> None:
+    def _serve_one(self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None) -> None:
+        try:
+            association = self._begin(connection, peer, tls)
+            if association is not None:
+                association.start()
+                association.join()
+                self._ended(association)
+        finally:
+            self._room.release()
+
+    def _begin(
+        self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None
+    ) -> DoorAssociation | None:
         visit = _Visit(f"{self._prefix}-{next(self._numbers)}", peer[0], tls=tls is not None)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -214,7 +177,7 @@ class StorageScp:
         except OSError as error:
             get_logger().warning("tls_refused", address=peer[0], error=type(error).__name__)
             connection.close()
-            return
+            return None
         for event, handler in (
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_RELEASED, self._on_released),
@@ -224,9 +187,7 @@ class StorageScp:
         if self._on_commitment is not None:
             association.bind(evt.EVT_N_ACTION, self._on_commitment)
         self._visits[association] = visit
-        association.start()
-        association.join()
-        self._ended(association, visit)
+        return association
 
     def _receive(self, association: DoorAssociation, request: StoreRequest, context_id: int) -> Reception:
         visit = self._visits[association]
@@ -259,8 +220,8 @@ class StorageScp:
     def _on_aborted(self, event: evt.Event) -> None:
         self._visits[cast("DoorAssociation", event.assoc)].how = "aborted"
 
-    def _ended(self, association: DoorAssociation, visit: _Visit) -> None:
-        del self._visits[association]
+    def _ended(self, association: DoorAssociation) -> None:
+        visit = self._visits.pop(association)
         if visit.slot is not None:
             visit.slot.release()
             self._desk.tell(Ended(visit.association_id, released=visit.how == "released"))

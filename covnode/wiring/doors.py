@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
-from covnode.receive.scp import sop_class_uids
+from covnode.receive.contexts import sop_class_uids
 from covnode.receive.spool import clear_incoming
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DOOR_MESSAGE, DoorMessage

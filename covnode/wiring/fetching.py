@@ -25,9 +25,9 @@ from covnode.dicom.association import Destination, associate
 from covnode.dicom.dimse import OUT_OF_RESOURCES
 from covnode.errors import ConfigurationError, DeliveryRefused, TransientError
 from covnode.receive import query, retrieve
+from covnode.receive.contexts import sop_class_uids, transfer_syntaxes
 from covnode.receive.query import FoundSeries
 from covnode.receive.retrieve import OnProgress
-from covnode.receive.scp import sop_class_uids, transfer_syntaxes
 from covnode.settings import Settings
 from covnode.store.tables import SeriesRow
 from covnode.wiring.node import Node

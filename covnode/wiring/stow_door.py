@@ -19,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from covnode.logs import get_logger
 from covnode.receive.admission import AdmissionRules
+from covnode.receive.contexts import sop_class_uids
 from covnode.receive.gate import Gate
-from covnode.receive.scp import sop_class_uids
 from covnode.receive.spool import Spool
 from covnode.receive.stow import StowAdmission, StowLimits, StowService
 from covnode.receive.stow_upload import TakenInstances, UploadStage

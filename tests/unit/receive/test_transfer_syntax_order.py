@@ -10,7 +10,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from covnode.receive.scp import transfer_syntaxes
+from covnode.receive.contexts import transfer_syntaxes
 
 
 def test_by_default_everything_is_taken_once():
