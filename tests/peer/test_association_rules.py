@@ -1,5 +1,6 @@
 """The rules of the front door over the wire: who is let in, what is negotiated, and how long it may last."""
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -166,6 +167,15 @@ def test_a_connection_that_is_closed_before_its_request_ends_at_once(open_door):
     for _ in range(5):
         socket.create_connection((LOOPBACK, open_door.port), timeout=10).close()
     wait_until(lambda: len(open_door.events("association_ended")) >= before + 5, 15)
+
+
+def test_connections_that_ask_for_nothing_are_bounded(start):
+    node = start(receive__processes=1, receive__max_associations=1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(socket.create_connection((LOOPBACK, node.port), timeout=10))
+        wait_until(lambda: len(node.events("too_many_connections")) == 6, 20)
+    wait_until(lambda: accepted_or_none(node.port, "CT1"), 20)
 
 
 def test_a_silent_association_is_aborted(hasty_door):
