@@ -12,14 +12,12 @@ from pydicom.filereader import read_dataset
 from covnode.dicom.dimse import CANNOT_UNDERSTAND
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import InstanceRefused
-from covnode.receive.header import STUDY_INSTANCE_UID, scan
-from covnode.receive.instance_facts import is_uid, uid
+from covnode.receive.instance_facts import is_uid
 
 _PREAMBLE_BYTES = 128
 _GROUP_LENGTH_END = _PREAMBLE_BYTES + 4 + 12
 _GROUP_LENGTH_ELEMENT = b"DICM\x02\x00\x00\x00UL\x04\x00"
 _MAX_META_BYTES = 1 << 16
-_MAX_HEAD_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -82,26 +80,3 @@ def _parse_meta(elements: bytes) -> FileMeta:
     if not all(is_uid(uid) for uid in uids):
         raise InstanceRefused("the file meta information lacks a UID", CANNOT_UNDERSTAND)
     return FileMeta(*uids)
-
-
-class StudyReader:
-    """Collects the head of a data set, to find its Study Instance UID without the rest."""
-
-    def __init__(self, transfer_syntax_uid: str) -> None:
-        self._transfer_syntax_uid = transfer_syntax_uid
-        self._head = bytearray()
-
-    def feed(self, data: memoryview) -> None:
-        """Take the next bytes of the data set; those beyond the head are passed over."""
-        self._head += data[: _MAX_HEAD_BYTES - len(self._head)]
-
-    def study_instance_uid(self) -> str:
-        """Return the Study Instance UID.
-
-        Raises
-        ------
-        InstanceRefused
-            0xC000: the head does not say.
-        """
-        values = scan(lambda count: bytes(self._head[:count]), self._transfer_syntax_uid)
-        return uid(values, STUDY_INSTANCE_UID, "StudyInstanceUID")

@@ -36,6 +36,8 @@ class StoreCommand:
     ----------
     stat
         The sender asks for haste (Priority HIGH, PS3.7 C-STORE).
+    study_instance_uid
+        The study that the instance must belong to (named by the URL of STOW-RS); None: any.
     """
 
     sop_class_uid: str
@@ -43,6 +45,7 @@ class StoreCommand:
     transfer_syntax_uid: str
     source_ae_title: str
     stat: bool = False
+    study_instance_uid: str | None = None
 
 
 class Spool:
@@ -152,6 +155,8 @@ class IncomingFile:
         sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):
             raise InstanceRefused("the data set is not the instance that was announced", DATA_SET_MISMATCH)
+        if command.study_instance_uid not in {None, uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")}:
+            raise InstanceRefused("the instance is not of the study that was announced", DATA_SET_MISMATCH)
         study, series, instance, patient = self._spool.digests(values)
         content = self._digest.hexdigest()
         os.fsync(self._descriptor)

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from covnode.dicom.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH, OUT_OF_RESOURCES, PROCESSING_FAILURE
+from covnode.dicom.dimse import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE
 from covnode.errors import InstanceRefused
 from covnode.logs import get_logger
 from covnode.receive.admission import ClosableGate
 from covnode.receive.multipart_body import MultipartBody
-from covnode.receive.part10_stream import FileMeta, MetaReader, StudyReader
+from covnode.receive.part10_stream import FileMeta, MetaReader
 from covnode.receive.spool import IncomingFile, Spool, StoreCommand
 from covnode.receive.stow_answer import Outcome
 from covnode.records.arrival import DoorMessage, Ended, Stored
@@ -146,7 +146,6 @@ class _Part:
         self._source = source
         self._meta_reader = MetaReader()
         self._meta: FileMeta | None = None
-        self._study: StudyReader | None = None
         self._file: IncomingFile | None = None
         self._bytes = 0
         self._failure: int | None = None
@@ -196,8 +195,6 @@ class _Part:
         if self._bytes > self._stage.taken.max_bytes:
             self._too_large = True
             raise InstanceRefused("the instance is larger than stow.max_instance_mb", OUT_OF_RESOURCES)
-        if self._study is not None:
-            self._study.feed(data)
         self._file.write(data)
 
     def _begin(self, meta: FileMeta) -> IncomingFile:
@@ -210,21 +207,18 @@ class _Part:
             )
         if (closed := self._stage.gate.closed_because()) is not None:
             raise InstanceRefused(closed, OUT_OF_RESOURCES)
-        if self._source.study_instance_uid is not None:
-            self._study = StudyReader(meta.transfer_syntax_uid)
         command = StoreCommand(
             sop_class_uid=meta.sop_class_uid,
             sop_instance_uid=meta.sop_instance_uid,
             transfer_syntax_uid=meta.transfer_syntax_uid,
             source_ae_title=self._source.source_ae_title,
+            study_instance_uid=self._source.study_instance_uid,
         )
         return self._stage.spool.begin(command)
 
     def _keep(self) -> None:
         if self._file is None:
             raise InstanceRefused("the part is no DICOM file", CANNOT_UNDERSTAND)
-        if self._study is not None and self._study.study_instance_uid() != self._source.study_instance_uid:
-            raise InstanceRefused("the instance is not of the study that the URL names", DATA_SET_MISMATCH)
         instance = self._file.keep()
         self._file = None
         self._stage.tell(Stored(self._source.association_id, instance))

@@ -6,13 +6,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from stow_bodies import BOUNDARY, data_set_of, multipart, part10
 from stow_service import TAKEN, StowUnderTest
 
 from covnode.errors import InstanceRefused
 from covnode.receive.multipart_body import MultipartBody
-from covnode.receive.part10_stream import MetaReader, StudyReader
+from covnode.receive.part10_stream import MetaReader
 
 # Pixels that look like what a parser looks for, at the edges and in the middle.
 AWKWARD = f"\r\n--{BOUNDARY}\r".encode() + b"\r\n\r\n--" + f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n".encode()
@@ -120,19 +119,6 @@ def test_what_is_no_part_10_file_is_refused_as_not_understood(file):
     with pytest.raises(InstanceRefused) as refusal:
         MetaReader().feed(memoryview(file))
     assert refusal.value.status == 0xC000
-
-
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_the_study_is_found_in_every_encoding(syntax):
-    reader = StudyReader(syntax)
-    reader.feed(memoryview(data_set_of(part10(1, transfer_syntax=syntax))))
-    assert reader.study_instance_uid() == "1.2.3"
-
-
-def test_a_data_set_that_names_no_study_is_refused():
-    reader = StudyReader(ImplicitVRLittleEndian)
-    with pytest.raises(InstanceRefused):
-        reader.study_instance_uid()
 
 
 @given(places=st.lists(st.integers(0, 10_000), min_size=1, max_size=20))
