@@ -160,6 +160,9 @@ class StorageScp:
                 association.start()
                 association.join()
                 self._ended(association)
+        except Exception as error:  # noqa: BLE001 (the edge of the thread: this connection alone is lost)
+            get_logger().error("connection_failed", address=peer[0], error=type(error).__name__)
+            connection.close()
         finally:
             self._room.release()
 
@@ -243,15 +246,18 @@ class StorageScp:
         """Abort what is silent or open for too long, and close what does not react to that."""
         while True:
             time.sleep(_WATCH_S)
-            now_s = time.monotonic()
             for association, visit in list(self._visits.items()):
-                if visit.abort_at_s is not None:
-                    if now_s - visit.abort_at_s > _ABORT_GRACE_S:
-                        association.sever()
-                elif (
-                    association.quiet_s > self._settings.network_timeout_s
-                    or now_s - visit.began_s > self._settings.association_timeout_s
-                ):
-                    visit.abort_at_s = now_s
-                    get_logger().warning("association_timed_out", association_id=visit.association_id)
-                    association.abort(block=False)
+                try:
+                    self._look_at(association, visit, time.monotonic())
+                except Exception as error:  # noqa: BLE001 (the edge of the thread: the watch goes on)
+                    get_logger().error("watchdog_failed", error=type(error).__name__)
+
+    def _look_at(self, association: DoorAssociation, visit: _Visit, now_s: float) -> None:
+        settings = self._settings
+        if visit.abort_at_s is not None:
+            if now_s - visit.abort_at_s > _ABORT_GRACE_S:
+                association.sever()
+        elif association.quiet_s > settings.network_timeout_s or now_s - visit.began_s > settings.association_timeout_s:
+            visit.abort_at_s = now_s
+            get_logger().warning("association_timed_out", association_id=visit.association_id)
+            association.abort(block=False)

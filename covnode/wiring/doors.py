@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
 from covnode.receive.contexts import sop_class_uids
@@ -97,8 +99,11 @@ class _Door:
     def _listen(self, line: socket.socket) -> None:
         with contextlib.suppress(OSError), line.makefile("rb") as messages:
             for message in messages:
-                if message.endswith(b"\n"):  # a door that was killed may leave half a line
+                try:
                     self.hear(self.name, DOOR_MESSAGE.validate_json(message))
+                except ValidationError:
+                    # Half a line of a door that was killed; what it told of lies in the spool all the same.
+                    get_logger().error("door_message_unreadable", door=self.name)
         self.hear(self.name, None)
 
     def order(self, order: dict[str, object]) -> None:
@@ -156,7 +161,8 @@ class Doors:
     def keep_running(self) -> None:
         """Start whatever does not run."""
         for door in self._doors:
-            door.keep_running(self._closed_because)
+            with self._lock:  # so that no order falls between the start of a door and what it is told first
+                door.keep_running(self._closed_because)
 
     def close(self, because: str | None) -> None:
         """Have nothing taken, with the reason; None opens again."""
@@ -164,12 +170,12 @@ class Doors:
             if because == self._closed_because:
                 return
             self._closed_because = because
+            for door in self._doors:
+                door.order({"closed_because": because})
         if because:
             get_logger().error("gate_closed", reason=because)
         else:
             get_logger().info("gate_open")
-        for door in self._doors:
-            door.order({"closed_because": because})
 
     def report_on_same(self, association_id: str, file_name: str) -> bool:
         """Ask the door of an association to give a storage commitment report on it; return whether there is one."""
