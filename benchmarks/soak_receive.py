@@ -6,8 +6,10 @@ minutes. Series never count as complete here: intake and analysis do not run.
 """
 
 import argparse
+import contextlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from broken_senders import FAULTS, sound
 from dicom_instances import SyntheticSeries, kept_digests
-from dicom_sender import Peer
+from dicom_sender import Association, Peer
 from path import process_tree
 from storage_servers import Receiver, wait_for
 
@@ -57,6 +59,23 @@ def burden(pid: int) -> Burden:
     rollup = (process / "smaps_rollup").read_text().splitlines()
     private_kib = sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
     return Burden(sum(1 for _ in (process / "fd").iterdir()), int(status["Threads"]), private_kib / 1024)
+
+
+def descriptors_of(pid: int) -> Counter[str]:
+    """Return what the descriptors of a process are, without the numbers of sockets."""
+    found = Counter[str]()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[re.sub(r":\[\d+\]", "", str(link.readlink()))] += 1
+    return found
+
+
+def print_new_descriptors(pid: int, before: Counter[str]) -> None:
+    """Say which descriptors a process did not have before."""
+    if not Path(f"/proc/{pid}").exists():
+        return
+    for what, count in (descriptors_of(pid) - before).items():
+        print(f"    {count} more: {what}")
 
 
 def one_association(port: int, called: str, number: int, fault: str, count: int) -> tuple[int, list[str], list[str]]:
@@ -120,6 +139,14 @@ def _flat(before: dict[int, Burden], now: dict[int, Burden]) -> bool:
     )
 
 
+def open_at_once(receiver: Receiver, count: int) -> None:
+    """Hold more associations at a time than the senders will: a door keeps a descriptor for each place once used."""
+    peers = [Peer(receiver.port, receiver.ae_title, f"HOLDER{number}") for number in range(count)]
+    held = [Association(peer) for peer in peers]
+    for association in held:
+        association.release()
+
+
 def plan(associations: int) -> list[str]:
     """Return the fault of each association: every tenth has one, each kind in turn."""
     kinds = list(FAULTS)
@@ -129,17 +156,26 @@ def plan(associations: int) -> list[str]:
 def run(soak: Soak, associations: int, count: int) -> bool:
     """Warm up, push, compare; return whether all holds."""
     soak.push(["", *FAULTS, ""] * 2, count // 4)
+    open_at_once(soak.receiver, 3 * SENDERS)
     before = soak.settled()
+    descriptors = {pid: descriptors_of(pid) for pid in before}
     warm = sum(soak.answered.values())
     started_s = time.monotonic()
     faults = plan(associations)
-    soak.push(faults, count)
+    on_the_way = []
+    for quarter in range(4):
+        soak.push(faults[quarter * associations // 4 : (quarter + 1) * associations // 4], count)
+        on_the_way.append(burdens(soak.receiver.pid))
     elapsed_s = time.monotonic() - started_s
     after = soak.settled(before)
     answered = sum(soak.answered.values()) - warm
     names = ["receiver", *(f"child {number}" for number in range(1, len(before)))]
     for name, pid in zip(names, before, strict=True):
-        print(f"{name}: after the warm-up {before[pid]}; at the end {after.get(pid, 'gone')}")
+        quarters_mib = ", ".join(f"{at[pid].memory_mib:.0f}" for at in on_the_way if pid in at)
+        print(
+            f"{name}: after the warm-up {before[pid]}; at the end {after.get(pid, 'gone')}; quarters {quarters_mib} MiB"
+        )
+        print_new_descriptors(pid, descriptors.get(pid, Counter()))
     broken = sum(1 for fault in faults if fault)
     print(f"{associations} associations of {count} instances, {broken} of them broken, in {elapsed_s:.0f} s")
     kept, recorded = kept_digests(soak.receiver.spool), soak.recorded()

@@ -87,6 +87,7 @@ class _Lane(DULServiceProvider):
             self._break_off()
         finally:
             self._p_data.broken()
+            self._stream = None  # its buffer would wait for the garbage collector with the rest of the association
             with self._wake_lock:
                 os.close(self._wake)
                 self._wake = -1
