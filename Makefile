@@ -36,7 +36,8 @@ models: $(VENV)/.runtime ## Train the demonstration networks on phantoms and wri
 bench-path: $(VENV)/.runtime ## Measure a series of 300 slices, from the last C-STORE to the results in the PACS
 	$(BIN)/python benchmarks/path.py
 
-bench-receive: $(VENV)/.runtime peers ## Measure the receiver side by side with DCMTK's storescp and Orthanc: instances a second
+bench-receive: $(VENV)/.runtime ## Measure the receiver side by side with DCMTK's storescp and Orthanc: instances a second
+	@tests/install_peers.sh eatmydata:eatmydata
 	$(BIN)/python benchmarks/receive.py
 
 soak-receive: $(VENV)/.runtime ## Push 20,000 instances over 200 associations, a tenth of them broken, and look for what is lost or leaks

@@ -4,9 +4,8 @@
 # service is started or needed.
 set -eu
 
-# program -> Debian package that brings it
-needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools initdb:postgresql
-    eatmydata:eatmydata"
+# program -> Debian package that brings it; whoever needs more than the tests do names it as an argument
+needed="storescu:dcmtk dcmcjpeg:dcmtk dcmcjpls:dcmtk Orthanc:orthanc dciodvfy:dicom3tools initdb:postgresql $*"
 
 # Looked up anew each time: Debian keeps PostgreSQL's server programs in a folder that is not there before they are.
 found() {
