@@ -25,7 +25,7 @@ from broken_streams import stream
 from dicom_instances import SyntheticSeries, kept_digests
 from dicom_sender import SUCCESS, Association, Message, Peer
 from in_process_targets import TARGETS
-from soak_receive import Burden, Soak, burdens
+from soak_receive import Burden, Soak, burdens, open_at_once
 from storage_servers import Receiver
 
 THREADS = 24
@@ -112,6 +112,7 @@ def fuzz_receiver(receiver: Receiver, first_seed: int, seconds: float) -> list[s
     """Throw streams at a receiver; return what was wrong."""
     started_s = time.monotonic()
     seed, wrong = next(batches(receiver, first_seed, started_s + seconds))
+    open_at_once(receiver, 2 * THREADS)
     before = settled(receiver, {})
     for reached, found in batches(receiver, seed, started_s + seconds):
         seed = reached
