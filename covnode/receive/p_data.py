@@ -13,7 +13,7 @@ from covnode.receive.store_commands import StoreRequest, read_store_request, sto
 
 _MAX_COMMAND_BYTES = 1 << 16
 # Data sets of other messages than C-STORE are kept in memory by pynetdicom.
-_MAX_OTHER_DATA_SET_BYTES = 1 << 25
+_MAX_OTHER_DATA_SET_BYTES = 1 << 23
 
 
 class Violation(Exception):  # noqa: N818 (handled by upper_layer: the association is aborted)

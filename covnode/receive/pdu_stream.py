@@ -68,6 +68,18 @@ class PduStream:
             self._start += piece
             count -= piece
 
+    def discard(self) -> None:
+        """Read what there is and forget it.
+
+        Raises
+        ------
+        ConnectionClosed
+            There is no more.
+        """
+        self._start = self._end
+        self._fill()
+        self._start = self._end
+
     def _to_front(self) -> None:
         length = self._end - self._start
         self._view[:length] = bytes(self._view[self._start : self._end])

@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from covnode.dicom.dimse import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED, SUCCESS
+from covnode.dicom.dimse import (
+    CANNOT_UNDERSTAND,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
+)
 from covnode.errors import InstanceRefused
 from covnode.logs import get_logger
 from covnode.receive.gate import Gate
@@ -102,7 +108,7 @@ class InstanceReception:
             except OSError as error:
                 self._refuse(_no_room(error))
             except Exception as error:  # noqa: BLE001 (the edge: an error here must become a status, never Success)
-                self._refuse(InstanceRefused(f"it failed with {type(error).__name__}", OUT_OF_RESOURCES))
+                self._refuse(InstanceRefused(f"it failed with {type(error).__name__}", PROCESSING_FAILURE))
             else:
                 self._counts.instances += 1
                 self._counts.size_bytes += instance.size_bytes

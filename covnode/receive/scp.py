@@ -143,17 +143,29 @@ class StorageScp:
                 get_logger().error("connection_not_accepted", error=error.strerror)
                 time.sleep(_WATCH_S)
                 continue
-            if not self._admission.admit_address(peer[0]):
+            try:
+                self._welcome(connection, peer[:2], tls)
+            except Exception as error:  # noqa: BLE001 (the edge of the thread: this connection alone is lost)
+                get_logger().error("connection_failed", address=peer[0], error=type(error).__name__)
                 connection.close()
-            elif not self._room.acquire(blocking=False):
-                get_logger().warning("too_many_connections", address=peer[0])
-                connection.close()
-            else:
-                threading.Thread(target=self._serve_one, args=(connection, peer[:2], tls), daemon=True).start()
         # The next receiver binds the port as soon as this one is gone.
         listener.close()
 
+    def _welcome(self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None) -> None:
+        if not self._admission.admit_address(peer[0]):
+            connection.close()
+        elif not self._room.acquire(blocking=False):
+            get_logger().warning("too_many_connections", address=peer[0])
+            connection.close()
+        else:
+            try:
+                threading.Thread(target=self._serve_one, args=(connection, peer, tls), daemon=True).start()
+            except RuntimeError:  # no thread can be had now
+                self._room.release()
+                raise
+
     def _serve_one(self, connection: socket.socket, peer: tuple[str, int], tls: ServerContext | None) -> None:
+        association: DoorAssociation | None = None
         try:
             association = self._begin(connection, peer, tls)
             if association is not None:
@@ -161,6 +173,8 @@ class StorageScp:
                 association.join()
                 self._ended(association)
         except Exception as error:  # noqa: BLE001 (the edge of the thread: this connection alone is lost)
+            if association is not None:
+                self._visits.pop(association, None)
             get_logger().error("connection_failed", address=peer[0], error=type(error).__name__)
             connection.close()
         finally:
@@ -178,7 +192,7 @@ class StorageScp:
             connection.settimeout(self._settings.network_timeout_s)
             association = accepted(self._entity, connection, peer, self._receive)
         except OSError as error:
-            get_logger().warning("tls_refused", address=peer[0], error=type(error).__name__)
+            get_logger().warning("connection_refused", address=peer[0], tls=visit.tls, error=type(error).__name__)
             connection.close()
             return None
         for event, handler in (

@@ -3,7 +3,7 @@
 Comes from the SCP and from STOW-RS, which write the data set of one instance as it arrives; goes to a folder of its
 series, under the digest of its content. It never decodes pixels and never builds a path from a UID.
 
-Durable means: the file is synced, renamed to its final name, and the folder that holds the name is synced, one after
+Durable means: the file is synced, gets its final name, and the folder that holds the name is synced, one after
 the other and each before Success. A file under its final name is therefore whole, whenever the power fails.
 """
 
@@ -25,6 +25,7 @@ from covnode.receive.instance_facts import patient_words, slice_facts, uid
 from covnode.records.arrival import ArrivedInstance
 
 _PREAMBLE = bytes(128) + b"DICM"
+_MOST_KNOWN = 10_000
 _NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
 
 
@@ -97,16 +98,26 @@ class Spool:
         )
 
     def place(self, draft: Path, series_digest: str, name: str) -> str:
-        """Move a synced file to its final name and sync its folder; return the name, relative to the spool."""
+        """Give a synced file its final name and sync its folder; return the name, relative to the spool.
+
+        A file that is there stays as it is: one name stands for one content, whoever sent it first.
+        """
         folder = self._folder / series_digest
         if series_digest not in self._known:
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(self._folder)
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
             self._known.add(series_digest)
-        # The same content again replaces itself: one name stands for one content.
-        draft.rename(folder / name)
+        with contextlib.suppress(FileExistsError):
+            (folder / name).hardlink_to(draft)
+        draft.unlink()
         sync_folder(folder)
         return f"{series_digest}/{name}"
+
+    def size_bytes(self, name: str) -> int:
+        """Return how long a file of the spool is."""
+        return (self._folder / name).stat().st_size
 
 
 class IncomingFile:
@@ -119,7 +130,7 @@ class IncomingFile:
         self._digest = hashlib.sha256()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         meta = _PREAMBLE + _file_meta(command)
-        self._start = self._size_bytes = len(meta)
+        self._start = len(meta)
         try:
             _write_all(self._descriptor, meta)
         except OSError:
@@ -136,7 +147,6 @@ class IncomingFile:
         """
         _write_all(self._descriptor, data)
         self._digest.update(data)
-        self._size_bytes += len(data)
 
     def keep(self) -> ArrivedInstance:
         """Make the instance durable.
@@ -170,7 +180,7 @@ class IncomingFile:
             sop_class_uid=sop_class,
             transfer_syntax_uid=command.transfer_syntax_uid,
             content_sha256=content,
-            size_bytes=self._size_bytes,
+            size_bytes=self._spool.size_bytes(name),
             file_name=name,
             source_ae_title=command.source_ae_title,
             facts=slice_facts(values, stat=command.stat),

@@ -33,6 +33,8 @@ _IDLE = "Sta1"
 # Timers of PS3.8 (ARTIM) run outside the established state only, and are looked at this often there.
 _TIMER_TICK_S = 0.5
 _MAX_CONTROL_PDU_BYTES = 1 << 20
+# Asynchronous operations are not negotiated: a peer waits for each answer (PS3.7 D.3.3.3).
+_MAX_UNANSWERED = 2
 
 Receive = Callable[["DoorAssociation", StoreRequest, int], Reception]
 """(association, request, presentation context id) -> what takes the data set."""
@@ -61,6 +63,7 @@ class _Lane(DULServiceProvider):
         self.event_queue = _TellingQueue(self.wake)
         self.to_user_queue = _TellingQueue(association.news.set)
         self.last_activity_s = time.monotonic()
+        self.is_reading = False
         self._news = association.news
         self._max_pdu_bytes = max_pdu_bytes
         self._stream: PduStream | None = None
@@ -134,20 +137,31 @@ class _Lane(DULServiceProvider):
             return False
         if self._stream is None:
             self._stream = PduStream(self.socket.socket)
+        is_closing = self.state_machine.current_state == _CLOSING
         if self._stream.wait(self._wake, 0):
-            self._read_pdu_data()
+            if is_closing:
+                self._discard(self._stream)
+            else:
+                self._read_pdu_data()
             return True
-        if self.state_machine.current_state == _CLOSING:
+        if is_closing:
             self.socket.close()
-            return True
-        return False
+        return is_closing
+
+    def _discard(self, stream: PduStream) -> None:
+        # What comes after an abort or a release means nothing any more, and may be out of step.
+        try:
+            stream.discard()
+        except ConnectionClosed:
+            self.event_queue.put("Evt17")
 
     def _read_pdu_data(self) -> None:
         """Read one PDU: a fragment of a data set goes on at once, every other PDU to the state machine."""
         stream = self._stream
         if stream is None:
             return
-        self.last_activity_s = time.monotonic()
+        # Within a PDU the time-out of the socket guards against silence, and our own time counts as none.
+        self.is_reading = True
         try:
             head = stream.take(6)
             kind, length = struct.unpack(">BxL", head)
@@ -164,6 +178,9 @@ class _Lane(DULServiceProvider):
         else:
             self._recv_pdu.put(pdu)
             self.event_queue.put(event)
+        finally:
+            self.last_activity_s = time.monotonic()
+            self.is_reading = False
 
     def _send_pdu(self, pdu: bytes) -> None:
         if self.socket is None or self.socket.socket is None:
@@ -174,6 +191,8 @@ class _Lane(DULServiceProvider):
             raise ConnectionClosed from None
 
     def _pass_to_pynetdicom(self, context_id: int, value: bytes) -> None:
+        if self.assoc.dimse.msg_queue.qsize() > _MAX_UNANSWERED:
+            raise Violation
         primitive = P_DATA()
         primitive.presentation_data_value_list = [[context_id, value]]  # type: ignore[list-item]
         self.assoc.dimse.receive_primitive(primitive)
@@ -199,8 +218,8 @@ class DoorAssociation(Association):
 
     @property
     def quiet_s(self) -> float:
-        """Time since the peer last sent anything."""
-        return time.monotonic() - self.dul.last_activity_s
+        """Time since the peer last sent anything; 0 while a PDU is read or answered."""
+        return 0.0 if self.dul.is_reading else time.monotonic() - self.dul.last_activity_s
 
     def run_soon(self, errand: Callable[[], None]) -> None:
         """Have the association's own thread do something between two messages, such as send a request of ours."""
@@ -220,9 +239,12 @@ class DoorAssociation(Association):
             self.dul.join(0.05)
 
     def sever(self) -> None:
-        """Close the connection at once: for a peer that does not react."""
-        if self.dul.socket is not None:
-            self.dul.socket._shutdown_socket()  # noqa: SLF001
+        """End the connection at once, for a peer that does not react; the upper layer sees its end and closes it."""
+        connection = self.dul.socket.socket if self.dul.socket is not None else None
+        if connection is not None:
+            # Not SSLSocket's own shutdown, which would have the other thread read ciphertext as if it were plain.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         self.dul.wake()
 
     def _run_reactor(self) -> None:
@@ -261,21 +283,9 @@ class DoorAssociation(Association):
             errand()
 
 
-class _Closer:
-    """Stands where pynetdicom expects the server of an association."""
-
-    @staticmethod
-    def shutdown_request(connection: socket.socket) -> None:
-        """Close the connection."""
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-        connection.close()
-
-
 def accepted(entity: AE, connection: socket.socket, peer: tuple[str, int], receive: Receive) -> DoorAssociation:
     """Return the association of an accepted connection, not yet started; the caller binds handlers and starts it."""
     association = DoorAssociation(entity, receive)
-    association._server = _Closer()  # type: ignore[assignment]  # noqa: SLF001
     association.set_socket(AssociationSocket(association, client_socket=connection))
     acceptor = association.acceptor
     acceptor.maximum_length = entity.maximum_pdu_size

@@ -6,10 +6,12 @@ digests and the spool; it opens no database and no vault.
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from covnode.settings import Home, Settings, load_settings
 from covnode.wiring.stow_protection import StowProtection
 
 _GRACE_S = 5.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _TLS_AGAIN_S = 5.0
 
 
@@ -106,6 +109,7 @@ def main() -> None:
     # Ctrl-C and systemd signal all processes at once; a door ends when its line does, after the receiver.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _end_with_parent()
     os.umask(0o077)
     home = Home(given.home)
     settings = load_settings(home)
@@ -139,6 +143,12 @@ def _serve_tls(scp: StorageScp, listener: socket.socket, home: Home, settings: S
         again.start()
     else:
         scp.serve(listener, context)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the receiver is killed: even stopped, it would hold the ports."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _run_stow(home: Home, settings: Settings, desk: StoreDesk, line: Line, listener: socket.socket) -> None:

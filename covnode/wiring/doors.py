@@ -6,6 +6,7 @@ Comes from wiring.receiver, which binds nothing itself; what the doors say goes 
 import contextlib
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ _PAUSE_S = 0.5
 _STEADY_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 _STOP_S = 15.0
+_ORDER_S = 2
 
 Hear = Callable[[str, DoorMessage | None], None]
 """(name of the door, its message or None: the door has ended)."""
@@ -82,6 +84,8 @@ class _Door:
 
     def _start(self, closed_because: str | None) -> None:
         ours, theirs = socket.socketpair()
+        # A door that is stopped must not stop whoever orders it.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _ORDER_S, 0))
         command = [sys.executable, "-m", "covnode.wiring.door", "--home", str(self.home.root), "--name", self.name]
         with theirs:
             descriptors = [theirs.fileno(), *self.descriptors]

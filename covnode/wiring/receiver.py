@@ -24,6 +24,7 @@ from covnode.wiring.recorder import Recorder
 
 _TICK_S = 0.5
 _SUPERVISION_S = 0.25
+_RECONCILE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,13 @@ class Assembly:
     def run(self, stopping: threading.Event) -> None:
         """Look twice a second until asked to stop."""
         while not stopping.wait(_TICK_S):
-            try:
-                self.assembling.run_once()
-                self.choosing.run_once()
-                self.taking_in.run_once()
-            except TransientError as error:
-                get_logger().warning("assembly_postponed", reason=str(error))
+            for step in (self.assembling.run_once, self.choosing.run_once, self.taking_in.run_once):
+                try:
+                    step()
+                except TransientError as error:
+                    get_logger().warning("assembly_postponed", reason=str(error))
+                except Exception as error:  # noqa: BLE001 (the edge of the loop: tried again at the next look)
+                    get_logger().error("assembly_failed", error=type(error).__name__)
 
 
 class Receiver:
@@ -54,6 +56,7 @@ class Receiver:
         self._doors = Doors(node.home, node.settings, self._hear)
         self._commitments = Commitments(node, keys, self._doors.report_on_same)
         self._recorder = Recorder(node, self._ledger, self._doors.close, self._on_commitment)
+        self._reconciled = threading.Event()
         self._spool = Spool(node.home.spool, node.home.incoming, keys.digest)
         self._assembly = Assembly(
             Assembling(node, self._ledger),
@@ -74,24 +77,41 @@ class Receiver:
             for name, work in {
                 "recorder": self._recorder.run,
                 "assembly": self._assembly.run,
-                "commitments": self._reconcile_then_commit,
+                "commitments": self._commit,
+                "reconciliation": self._reconcile,
             }.items()
         ]
         for thread in threads:
             thread.start()
+        try:
+            self._supervise(stopping)
+        finally:
+            stopping.set()
+            self._doors.stop()
+            for thread in threads:
+                thread.join()
+            self._recorder.drain()
+
+    def _supervise(self, stopping: threading.Event) -> None:
         self._doors.keep_running()
         get_logger().info("listening", ae_title=self._node.settings.node.ae_title, **self._doors.ports)
         while not stopping.wait(_SUPERVISION_S):
-            self._doors.keep_running()
-            self._recorder.watch()
-        self._doors.stop()
-        for thread in threads:
-            thread.join()
-        self._recorder.drain()
+            try:
+                self._doors.keep_running()
+                self._recorder.watch()
+            except Exception as error:  # noqa: BLE001 (the edge of the loop: no process can be started now)
+                get_logger().error("doors_not_supervised", error=type(error).__name__)
 
-    def _reconcile_then_commit(self, stopping: threading.Event) -> None:
+    def _reconcile(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            reconcile(self._node, self._spool, stopping)
+            self._reconciled.set()
+            stopping.wait(_RECONCILE_S)
+
+    def _commit(self, stopping: threading.Event) -> None:
         # A commitment asked for before the restart is answered when every file of the spool has its row.
-        reconcile(self._node, self._spool, stopping)
+        while not (self._reconciled.wait(_SUPERVISION_S) or stopping.is_set()):
+            pass
         self._commitments.run(stopping)
 
 

@@ -24,6 +24,7 @@ _BATCH = 500
 _GATHER_S = 0.2
 _PROBE_S = 1.0
 _AGAIN_S = 0.5
+_COLLISIONS = 5
 # A database that hangs instead of refusing: nothing more is taken once it holds a batch up for this long.
 _SLOW_S = 5.0
 _AWAY = "the database does not answer"
@@ -66,8 +67,11 @@ class Recorder:
         while not stopping.is_set():
             batch = self._gather()
             self._busy_since_s = time.monotonic()
-            if self._persist(batch, stopping):
-                self._close(None)
+            try:
+                if self._persist(batch, stopping):
+                    self._close(None)
+            except Exception as error:  # noqa: BLE001 (the edge of the thread: what is durable is found again, see reconciliation)
+                get_logger().error("recorder_failed", messages=len(batch), error=type(error).__name__)
             self._busy_since_s = None
 
     def watch(self) -> None:
@@ -97,46 +101,47 @@ class Recorder:
 
     def _persist(self, batch: list[_Heard], stopping: threading.Event) -> bool:
         """Record a batch, however long the database is away; return whether it is recorded."""
+        stored = [message.instance for _, message in batch if isinstance(message, Stored)]
+        collisions, alone = 0, False
         while True:
             try:
-                self._record(batch)
-            except RowExists:
-                continue  # another process was first: its rows are there now
+                series_ids = [self._write_alone(one) for one in stored] if alone else self._write(stored)
+            except RowExists:  # another process was first: its rows are there now
+                collisions += 1
+                alone = collisions > _COLLISIONS
             except TransientError:
                 self._close(_AWAY)
                 if stopping.wait(_AGAIN_S):
                     return False
+            except Exception as error:  # noqa: BLE001 (one instance that cannot be written must not hold up the others)
+                get_logger().error("batch_not_recorded", instances=len(stored), error=type(error).__name__)
+                alone = True
             else:
-                return True
-
-    def _record(self, batch: list[_Heard]) -> None:
-        stored = [message.instance for _, message in batch if isinstance(message, Stored)]
-        try:
-            series_ids: list[str | None] = [*self._write(stored)]
-        except TransientError:
-            raise
-        except Exception as error:  # noqa: BLE001 (the edge: one instance that cannot be written must not hold up the others)
-            get_logger().error("batch_not_recorded", instances=len(stored), error=type(error).__name__)
-            series_ids = [self._write_alone(instance) for instance in stored]
+                break
         recorded = iter(series_ids)
         for door, message in batch:
             self._note(door, message, recorded)
+        return True
 
-    def _write(self, instances: list[ArrivedInstance]) -> list[str]:
+    def _write(self, instances: list[ArrivedInstance]) -> list[str | None]:
         with self._node.transaction() as session:
             if instances:
-                return arrivals.record(session, instances, self._node.settings.receive.late_slices)
+                return [*arrivals.record(session, instances, self._node.settings.receive.late_slices)]
             session.execute(sa.select(1))
             return []
 
     def _write_alone(self, instance: ArrivedInstance) -> str | None:
+        """Record one instance; None: it cannot be written, stays in the spool and is tried at each reconciliation."""
         try:
             return self._write([instance])[0]
-        except TransientError:
-            raise
-        except Exception as error:  # noqa: BLE001 (as above: it stays in the spool, and is tried again at the next start)
-            get_logger().error("instance_not_recorded", error=type(error).__name__)
-            return None
+        except TransientError as error:
+            if not isinstance(error, RowExists):
+                raise
+            failure: Exception = error
+        except Exception as error:  # noqa: BLE001 (as above)
+            failure = error
+        get_logger().error("instance_not_recorded", error=type(failure).__name__)
+        return None
 
     def _note(self, door: str, message: DoorMessage | None, recorded: Iterator[str | None]) -> None:
         match message:

@@ -1,7 +1,9 @@
 """receive.upper_layer replaces private parts of pynetdicom: what it stands for must be what it was written for."""
 
+import contextlib
 import hashlib
 import inspect
+import queue
 import socket
 import struct
 import threading
@@ -13,6 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, association, dul, transport
 
 from covnode.dicom.dimse import VERIFICATION
+from covnode.receive.p_data import Violation
 from covnode.receive.upper_layer import accepted
 
 pytestmark = pytest.mark.xdist_group("upper-layer")
@@ -190,6 +193,44 @@ def test_what_breaks_the_protocol_is_aborted(door, pdu):
     connected.dul.socket.socket.sendall(pdu)
     started[0].join(20)
     assert started[0].is_aborted
+
+
+def test_what_follows_a_violation_is_not_read_as_pdus(door):
+    _, port, started = door
+    connected = scu(port)
+    raw = connected.dul.socket.socket
+    # Each eight zeros of the rest would be an invalid PDU, answered by one A-ABORT each.
+    raw.sendall(struct.pack(">BBL", 4, 0, 1 << 24) + bytes(1 << 20))
+    answers = b""
+    with contextlib.suppress(OSError):
+        while chunk := raw.recv(65536):
+            answers += chunk
+    started[0].join(20)
+    assert len(answers) <= 10  # one A-ABORT, or a reset before it was read
+
+
+def test_a_peer_that_does_not_wait_for_answers_is_cut_off(door):
+    _, port, started = door
+    connected = scu(port)
+    lane = started[0].dul
+    for _ in range(3):
+        queue.Queue.put(started[0].dimse.msg_queue, (None, None))  # past the lane, which would have them taken
+    with pytest.raises(Violation):
+        lane._pass_to_pynetdicom(1, b"\x03")
+    connected.abort()
+
+
+def test_time_within_a_pdu_is_no_silence(door, instance):
+    kept, port, started = door
+    connected = scu(port)
+    within = []
+    append = kept.instances.append
+    kept.instances = type(
+        "Slow", (list,), {"append": lambda _self, one: (within.append(started[0].quiet_s), append(one))}
+    )()
+    assert stored(connected, instance) == 0x0000
+    assert within == [0.0]
+    connected.release()
 
 
 def test_an_errand_runs_between_two_messages(door):

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import os
@@ -144,6 +145,16 @@ def test_the_same_content_again_is_the_same_file_and_other_content_lies_beside_i
     assert first == again
     assert sorted(durable_files(tmp_path / "spool")) == sorted([first.file_name, other.file_name])
     assert first.sop_digest == other.sop_digest
+
+
+def test_the_first_file_of_a_content_stays_whoever_sends_it_again(spool, tmp_path):
+    first = keep(spool, data_set())
+    path = tmp_path / "spool" / first.file_name
+    before = path.read_bytes()
+    again = keep(spool, data_set(), dataclasses.replace(command(), source_ae_title="ARCHIVE0001"))
+    assert path.read_bytes() == before
+    assert (again.file_name, again.size_bytes) == (first.file_name, first.size_bytes)
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
 
 
 def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_of_a_console(spool):
