@@ -62,6 +62,11 @@ class PDataLane:
         self._request: tuple[StoreRequest, int] | None = None
         self._reception: Reception | None = None
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether an instance has begun and not ended."""
+        return self._reception is not None
+
     def broken(self) -> None:
         """Forget the instance that was arriving."""
         if self._reception is not None:

@@ -16,9 +16,16 @@ class ConnectionClosed(Exception):  # noqa: N818 (an end, not an error)
 
 
 class PduStream:
-    """Reads a socket that has a time-out."""
+    """Reads a socket that has a time-out.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Parameters
+    ----------
+    wake
+        A descriptor that ends `wait` when it can be read.
+    """
+
+    def __init__(self, connection: socket.socket, wake: int) -> None:
+        self._wake = wake
         self._connection = connection
         self._view = memoryview(bytearray(_BUFFER_BYTES))
         self._start = 0
@@ -26,16 +33,21 @@ class PduStream:
         self._descriptor = connection.fileno()
         self._poller = select.poll()
         self._poller.register(self._descriptor, select.POLLIN)
-
-    def wait(self, wake: int, timeout_s: float | None) -> bool:
-        """Wait for bytes, or for the descriptor ``wake``; return whether there are bytes (or the end of them)."""
-        if self._end > self._start:
-            return True
-        if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
-            return True
         self._poller.register(wake, select.POLLIN)
-        ready = self._poller.poll(None if timeout_s is None else timeout_s * 1000)
-        return any(found == self._descriptor for found, _ in ready)
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether bytes are here already."""
+        return self._end > self._start or (
+            isinstance(self._connection, ssl.SSLSocket) and self._connection.pending() > 0
+        )
+
+    def wait(self, timeout_s: float | None) -> tuple[bool, bool]:
+        """Wait for bytes (or their end), or for the descriptor ``wake``; return which of the two is there."""
+        if self.has_bytes:
+            return True, False
+        ready = {descriptor for descriptor, _ in self._poller.poll(None if timeout_s is None else timeout_s * 1000)}
+        return self._descriptor in ready, self._wake in ready
 
     def take(self, count: int) -> bytes:
         """Return the next ``count`` bytes, of which there are few.

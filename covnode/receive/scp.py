@@ -35,6 +35,7 @@ _HANDSHAKE_S = 10.0
 # Connections that have not asked for an association yet: so many for each that may be open.
 _CONNECTIONS_PER_ASSOCIATION = 4
 _WATCH_S = 1.0
+_YIELD_S = 0.002
 _ABORT_GRACE_S = 5.0
 
 ServerContext = Callable[[], ssl.SSLContext]
@@ -134,6 +135,8 @@ class StorageScp:
         poller.register(self._stop, select.POLLIN)
         poller.register(listener, select.POLLIN)
         while not any(descriptor == self._stop for descriptor, _ in poller.poll()):
+            # Whoever serves fewer accepts first: the load spreads over the processes.
+            time.sleep(_YIELD_S * len(self._visits))
             try:
                 connection, peer = listener.accept()
             except BlockingIOError:

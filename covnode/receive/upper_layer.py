@@ -113,11 +113,9 @@ class _Lane(DULServiceProvider):
 
     def _sleep(self) -> None:
         timeout_s = None if self.state_machine.current_state == _ESTABLISHED else _TIMER_TICK_S
-        if self._stream is not None and self.socket is not None and self.socket.socket is not None:
-            self._stream.wait(self._wake, timeout_s)
-        else:
+        if self._stream is None or self.socket is None or self.socket.socket is None:
             threading.Event().wait(0.001)  # closed: the state machine's last step follows at once
-        with contextlib.suppress(BlockingIOError):
+        elif self._stream.wait(timeout_s)[1]:
             os.eventfd_read(self._wake)
 
     def _break_off(self) -> None:
@@ -136,13 +134,13 @@ class _Lane(DULServiceProvider):
         if self.socket is None or self.socket.socket is None:
             return False
         if self._stream is None:
-            self._stream = PduStream(self.socket.socket)
+            self._stream = PduStream(self.socket.socket, self._wake)
         is_closing = self.state_machine.current_state == _CLOSING
-        if self._stream.wait(self._wake, 0):
+        if self._stream.wait(0)[0]:
             if is_closing:
                 self._discard(self._stream)
             else:
-                self._read_pdu_data()
+                self._read(self._stream)
             return True
         if is_closing:
             self.socket.close()
@@ -155,32 +153,34 @@ class _Lane(DULServiceProvider):
         except ConnectionClosed:
             self.event_queue.put("Evt17")
 
-    def _read_pdu_data(self) -> None:
-        """Read one PDU: a fragment of a data set goes on at once, every other PDU to the state machine."""
-        stream = self._stream
-        if stream is None:
-            return
+    def _read(self, stream: PduStream) -> None:
+        """Read one PDU, or all of an instance: its fragments go on at once, other PDUs to the state machine."""
         # Within a PDU the time-out of the socket guards against silence, and our own time counts as none.
         self.is_reading = True
         try:
-            head = stream.take(6)
-            kind, length = struct.unpack(">BxL", head)
-            if kind == _P_DATA_TF and self.state_machine.current_state == _ESTABLISHED:
-                _limit(length, self._max_pdu_bytes)
-                self._p_data.read(stream, length)
-                return
-            _limit(length, _MAX_CONTROL_PDU_BYTES)
-            pdu, event = self._decode_pdu(bytearray(head + stream.take(length)))
+            while self._read_one(stream) and self._p_data.is_receiving:
+                pass
         except ConnectionClosed:
             self.event_queue.put("Evt17")
         except Exception:  # noqa: BLE001 (pynetdicom's decoders raise whatever a malformed PDU makes them)
             self.event_queue.put("Evt19")
-        else:
-            self._recv_pdu.put(pdu)
-            self.event_queue.put(event)
         finally:
             self.last_activity_s = time.monotonic()
             self.is_reading = False
+
+    def _read_one(self, stream: PduStream) -> bool:
+        """Read one PDU; return whether it was P-DATA, which no state machine has to see."""
+        head = stream.take(6)
+        kind, length = struct.unpack(">BxL", head)
+        if kind == _P_DATA_TF and self.state_machine.current_state == _ESTABLISHED:
+            _limit(length, self._max_pdu_bytes)
+            self._p_data.read(stream, length)
+            return True
+        _limit(length, _MAX_CONTROL_PDU_BYTES)
+        pdu, event = self._decode_pdu(bytearray(head + stream.take(length)))
+        self._recv_pdu.put(pdu)
+        self.event_queue.put(event)
+        return False
 
     def _send_pdu(self, pdu: bytes) -> None:
         if self.socket is None or self.socket.socket is None:
