@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from covnode.dicom.dimse import CANNOT_UNDERSTAND
 from covnode.errors import InstanceRefused
-
-CANNOT_UNDERSTAND = 0xC000
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
@@ -62,7 +61,7 @@ _SEQUENCE_END = 0xFFFEE0DD
 _MAX_DEPTH = 64
 _MAX_VALUE_BYTES = 1024
 _MAX_ELEMENTS = 200_000
-_FIRST_READ_BYTES = 1 << 16
+FIRST_READ_BYTES = 1 << 16
 _MAX_HEADER_BYTES = 1 << 26
 
 Read = Callable[[int], bytes]
@@ -103,7 +102,7 @@ def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
         implicit=transfer_syntax_uid == ImplicitVRLittleEndian,
         order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
     )
-    count = _FIRST_READ_BYTES
+    count = FIRST_READ_BYTES
     while True:
         data = read(count)
         is_whole = len(data) < count

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class StoreCommand:
     source_ae_title: str
     stat: bool = False
     study_instance_uid: str | None = None
+
+
+class _NotYet(Exception):  # noqa: N818 (no error: the header is read at the end)
+    """The header is longer than what has arrived."""
 
 
 class Spool:
@@ -128,6 +132,8 @@ class IncomingFile:
         self._command = command
         self._path = path
         self._digest = hashlib.sha256()
+        self._written = 0
+        self._values: dict[int, bytes] | None = None
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         meta = _PREAMBLE + _file_meta(command)
         self._start = len(meta)
@@ -147,6 +153,11 @@ class IncomingFile:
         """
         _write_all(self._descriptor, data)
         self._digest.update(data)
+        before, self._written = self._written, self._written + len(data)
+        if before < header.FIRST_READ_BYTES <= self._written:
+            # While the rest is still on its way: then it does not stand between the last byte and the answer.
+            with contextlib.suppress(_NotYet, InstanceRefused):
+                self._values = self._scan(limit=self._written)
 
     def keep(self) -> ArrivedInstance:
         """Make the instance durable.
@@ -160,7 +171,7 @@ class IncomingFile:
             The disk is full or broken: nothing of the instance counts as received.
         """
         command = self._command
-        values = header.scan(lambda count: os.pread(self._descriptor, count, self._start), command.transfer_syntax_uid)
+        values = self._values or self._scan()
         sop_class = uid(values, header.SOP_CLASS_UID, "SOPClassUID")
         sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):
@@ -185,6 +196,14 @@ class IncomingFile:
             source_ae_title=command.source_ae_title,
             facts=slice_facts(values, stat=command.stat),
         )
+
+    def _scan(self, limit: int | None = None) -> dict[int, bytes]:
+        def first(count: int) -> bytes:
+            if limit is not None and count > limit:
+                raise _NotYet
+            return os.pread(self._descriptor, count, self._start)
+
+        return header.scan(first, self._command.transfer_syntax_uid)
 
     def drop(self) -> None:
         """Forget the instance; what `keep` made durable stays."""
@@ -241,8 +260,24 @@ def clear_incoming(folder: Path, prefix: str = "") -> None:
             leftover.unlink()
 
 
-def durable_files(folder: Path) -> Iterator[str]:
-    """Yield the names of all instances of the spool, relative to it."""
-    for series in sorted(folder.iterdir()):
-        if series.is_dir() and series.name not in _NO_SERIES:
-            yield from (f"{series.name}/{path.name}" for path in sorted(series.glob("*.dcm")))
+def series_folders(folder: Path) -> list[str]:
+    """Return the names of the folders that hold instances.
+
+    Raises
+    ------
+    OSError
+        The spool cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.name not in _NO_SERIES and entry.is_dir())
+
+
+def durable_files(folder: Path, series: str) -> list[str]:
+    """Return the names, relative to the spool, of all instances of one of its folders.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be read.
+    """
+    return [f"{series}/{path.name}" for path in sorted((folder / series).iterdir()) if path.suffix == ".dcm"]
