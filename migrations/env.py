@@ -14,13 +14,18 @@ def _ours(_object: object, name: str | None, type_: str, _reflected: bool, _comp
 def run() -> None:
     engine: sa.Engine = context.config.attributes["engine"]
     with engine.connect() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
             include_object=_ours,
-            render_as_batch=connection.dialect.name == "sqlite",
+            render_as_batch=is_sqlite,
+            transactional_ddl=True,
         )
         with context.begin_transaction():
+            if is_sqlite:
+                # Its driver begins no transaction before DDL: an upgrade that is killed would leave half of its steps.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             context.run_migrations()
 
 

@@ -5,13 +5,13 @@ may hold an identity: it is compared and never shown. What names the patient or 
 """
 
 import difflib
-import re
 from enum import StrEnum
 
 from pydicom.datadict import dictionary_VR, keyword_dict
 
 from covnode.choose.conditions import Value
 from covnode.dicom.identity_attributes import IDENTITY_KEYWORDS
+from covnode.dicom.values import is_code_string
 from covnode.errors import ConfigurationError
 
 _FIRST_PIXEL_TAG = 0x7FE00000
@@ -25,8 +25,6 @@ _ASKED_OF_IDENTITY = frozenset({"StudyDescription", "PatientAge", "PatientSex", 
 
 SOP_CLASS = "SOPClassUID"
 """The only UID that a rule may ask for; compared and shown by its keyword, such as CTImageStorage."""
-
-_CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
 class Kind(StrEnum):
@@ -77,7 +75,7 @@ def shown(name: str, values: tuple[Value, ...]) -> str | None:
         return None
     if name in COMPUTED or name == SOP_CLASS or _vr_of(name) in _NUMBERS:
         return "\\".join(_written(value) for value in values)
-    if _vr_of(name) == "CS" and all(_CODE_STRING.fullmatch(str(value)) for value in values):
+    if _vr_of(name) == "CS" and all(is_code_string(str(value)) for value in values):
         return "\\".join(str(value) for value in values)
     return None
 

@@ -5,11 +5,19 @@ for. Never raises on a bad value: whoever needs the value states what is missing
 """
 
 import math
+import re
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from covnode.dicom.reading import MALFORMED
+
+_CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
+
+
+def is_code_string(text: str) -> bool:
+    """Whether it is a code string (VR CS, PS3.5 section 6.2); anything else may be free text, and hold an identity."""
+    return _CODE_STRING.fullmatch(text) is not None
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:

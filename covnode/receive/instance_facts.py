@@ -6,9 +6,10 @@ Comes from header; goes to spool. A value that makes no sense is None here: whoe
 import math
 import re
 
+from covnode.dicom.dimse import CANNOT_UNDERSTAND
+from covnode.dicom.values import is_code_string
 from covnode.errors import InstanceRefused
 from covnode.receive import header
-from covnode.receive.header import CANNOT_UNDERSTAND
 from covnode.records.arrival import SliceFacts
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -63,7 +64,7 @@ def slice_facts(values: RawValues, *, stat: bool) -> SliceFacts:
         orientation_lps=None if orientation is None else (*orientation[:3], *orientation[3:6]),  # type: ignore[arg-type]
         frames=_integer(values, header.NUMBER_OF_FRAMES),
         expected_instances=counts[0] if counts else None,
-        image_type=_text(values, header.IMAGE_TYPE),
+        image_type=_code_strings(values, header.IMAGE_TYPE),
         stat=stat or any((_text(values, tag) or "").upper() in _STAT for tag in priorities),
     )
 
@@ -72,6 +73,13 @@ def _text(values: RawValues, tag: int) -> str | None:
     raw = values.get(tag)
     # Any bytes are read; a control character has no place in these values, and PostgreSQL takes no NUL.
     return None if raw is None else raw.decode("latin-1").translate(_NO_CONTROLS).strip()
+
+
+def _code_strings(values: RawValues, tag: int) -> str | None:
+    """Values that are code strings, each in its place: any other is free text, which has no place in our tables."""
+    found = [part.strip() for part in (_text(values, tag) or "").split("\\")]
+    kept = [part if is_code_string(part) else "" for part in found]
+    return "\\".join(kept) if any(kept) else None
 
 
 def _integer(values: RawValues, tag: int) -> int | None:

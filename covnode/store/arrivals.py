@@ -3,6 +3,8 @@
 Idempotent: what is recorded already changes nothing, so whoever is in doubt records again.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -36,51 +38,77 @@ def record(session: Session, arrivals: Sequence[ArrivedInstance], late: LatePoli
         Another process recorded the same series or instance first: record again.
     """
     now = utc_now()
-    # The first statement writes: it takes SQLite's write lock, so that no series changes its state below our feet.
-    studies = _studies(session, arrivals, now)
-    known = _known_instances(session, {arrived.content_sha256 for arrived in arrivals})
-    parts = _parts(session, {arrived.series_digest for arrived in arrivals}, late)
-    series_ids, rows, added = [], [], dict[str, int]()
-    for arrived in arrivals:
-        name = (arrived.series_digest, arrived.sop_digest, arrived.content_sha256)
-        if name in known:
-            series_ids.append(known[name])
+    _lock(session, arrivals)
+    known = _known_instances(session, arrivals)
+    fresh = [arrived for arrived in arrivals if _name(arrived) not in known]
+    studies = _studies(session, fresh, now)
+    parts = _parts(session, fresh, studies, late)
+    rows, added = [], Counter[str]()
+    for arrived in fresh:
+        if _name(arrived) in known:
             continue
-        series, ignored = _series_for(session, parts, arrived, studies[arrived.study_digest], late)
-        known[name] = series.series_id
-        series_ids.append(series.series_id)
+        series, ignored = _series_for(session, parts[arrived.series_digest], arrived, studies, late)
+        known[_name(arrived)] = series.series_id
         rows.append(_instance(arrived, series.series_id, now, ignored=ignored))
         if not ignored:
-            added[series.series_id] = added.get(series.series_id, 0) + 1
+            added[series.series_id] += 1
     if rows:
         session.execute(sa.insert(InstanceRow), rows)
     _note(session, parts, added, now)
-    return series_ids
+    _note_urgency(session, arrivals)
+    return [known[_name(arrived)] for arrived in arrivals]
 
 
 def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[str]:
-    """Return those files of one folder of the spool (names relative to the spool) that no row knows."""
-    of_folder = sa.select(SeriesRow.series_id).where(
-        sa.or_(
-            SeriesRow.series_digest == folder,
-            SeriesRow.series_digest.startswith(f"{folder}{_PART}"),
-            SeriesRow.series_id == folder,
-        )
+    """Return those files of one folder of the spool (names relative to the spool) whose content no row knows.
+
+    A content that was recorded from another folder is known: older releases named the folders differently, and the
+    sender that sends it again leaves it in both.
+    """
+    whole = sa.select(SeriesRow.series_id, SeriesRow.study_id).where(
+        sa.or_(SeriesRow.series_digest == folder, SeriesRow.series_id == folder)
     )
-    recorded = set(session.scalars(sa.select(InstanceRow.file_name).where(InstanceRow.series_id.in_(of_folder))))
+    of_folder: set[str] = set()
+    for series_id, study_id in session.execute(whole).tuples():
+        of_folder.add(series_id)
+        if study_id is not None:
+            parts = session.scalars(_later_parts([study_id]))
+            of_folder |= {part.series_id for part in parts if _whole(part) == folder}
+    query = sa.select(InstanceRow.file_name, InstanceRow.content_sha256).where(InstanceRow.series_id.in_(of_folder))
+    recorded: set[str] = set()
+    for file_name, content in session.execute(query).tuples():
+        recorded |= {file_name, f"{folder}/{content}.dcm"}
     return [name for name in names if name not in recorded]
 
 
-def file_names(session: Session) -> list[tuple[str, str]]:
-    """Return (series id, file name relative to the spool) of all instances."""
-    return list(session.execute(sa.select(InstanceRow.series_id, InstanceRow.file_name)).tuples())
+def file_names(session: Session, after_id: int = 0, limit: int = 10_000) -> list[tuple[int, str, str]]:
+    """Return (instance id, series id, file name relative to the spool) of the next instances behind an id, in order."""
+    query = sa.select(InstanceRow.instance_id, InstanceRow.series_id, InstanceRow.file_name)
+    page = query.where(InstanceRow.instance_id > after_id).order_by(InstanceRow.instance_id).limit(limit)
+    return list(session.execute(page).tuples())
 
 
-def _known_instances(session: Session, contents: Collection[str]) -> dict[tuple[str, str, str], str]:
+def _name(arrived: ArrivedInstance) -> tuple[str, str, str]:
+    return arrived.series_digest, arrived.sop_digest, arrived.content_sha256
+
+
+def _lock(session: Session, arrivals: Sequence[ArrivedInstance]) -> None:
+    """Take SQLite's write lock by a statement that writes, so that no series changes its state below our feet.
+
+    It changes nothing: a sender that repeats itself feeds no study.
+    """
+    of_these = StudyRow.study_digest.in_({arrived.study_digest for arrived in arrivals})
+    session.execute(sa.update(StudyRow).where(of_these).values(last_instance_at=StudyRow.last_instance_at))
+
+
+def _known_instances(session: Session, arrivals: Sequence[ArrivedInstance]) -> dict[tuple[str, str, str], str]:
     query = (
         sa.select(SeriesRow.series_digest, InstanceRow.sop_digest, InstanceRow.content_sha256, InstanceRow.series_id)
         .join(SeriesRow, SeriesRow.series_id == InstanceRow.series_id)
-        .where(InstanceRow.content_sha256.in_(contents))
+        .where(
+            InstanceRow.sop_digest.in_({arrived.sop_digest for arrived in arrivals}),
+            InstanceRow.content_sha256.in_({arrived.content_sha256 for arrived in arrivals}),
+        )
     )
     return {
         (digest.split(_PART)[0], sop, content): series_id for digest, sop, content, series_id in session.execute(query)
@@ -88,38 +116,51 @@ def _known_instances(session: Session, contents: Collection[str]) -> dict[tuple[
 
 
 def _studies(session: Session, arrivals: Sequence[ArrivedInstance], now: datetime) -> dict[str, str]:
-    """Return study ids by digest; all are marked as fed, and those that were not known are made."""
+    """Return study ids by digest; those that were not known are made."""
     digests = {arrived.study_digest for arrived in arrivals}
-    of_these = StudyRow.study_digest.in_(digests)
-    session.execute(sa.update(StudyRow).where(of_these).values(last_instance_at=now))
-    ids = dict(session.execute(sa.select(StudyRow.study_digest, StudyRow.study_id).where(of_these)).tuples().all())
+    query = sa.select(StudyRow.study_digest, StudyRow.study_id).where(StudyRow.study_digest.in_(digests))
+    ids = dict(session.execute(query).tuples().all())
     for digest in digests - ids.keys():
         ids[digest] = new_id("std")
         session.add(StudyRow(study_id=ids[digest], study_digest=digest, received_at=now, last_instance_at=now))
     session.flush()
-    urgent = {arrived.study_digest for arrived in arrivals if arrived.facts.stat}
-    if urgent:
-        session.execute(sa.update(StudyRow).where(StudyRow.study_digest.in_(urgent)).values(stat=True))
     return ids
 
 
-def _parts(session: Session, digests: Collection[str], late: LatePolicy) -> dict[str, list[SeriesRow]]:
+def _parts(
+    session: Session, arrivals: Sequence[ArrivedInstance], studies: Mapping[str, str], late: LatePolicy
+) -> dict[str, list[SeriesRow]]:
     """Return the rows of each series by its digest: one, or several where late slices begin series of their own."""
-    matches: list[sa.ColumnElement[bool]] = [SeriesRow.series_digest.in_(digests)]
+    digests = {arrived.series_digest for arrived in arrivals}
+    queries = [sa.select(SeriesRow).where(SeriesRow.series_digest.in_(digests))]
     if late == "new_series":
-        matches += [SeriesRow.series_digest.startswith(f"{digest}{_PART}") for digest in digests]
-    query = sa.select(SeriesRow).where(sa.or_(*matches)).order_by(SeriesRow.received_at).with_for_update()
+        queries.append(_later_parts(studies.values()))
     parts: dict[str, list[SeriesRow]] = {digest: [] for digest in digests}
-    for row in session.scalars(query):
-        parts[row.series_digest.split(_PART)[0]].append(row)
+    for query in queries:
+        for row in session.scalars(query.order_by(SeriesRow.received_at, SeriesRow.series_id).with_for_update()):
+            if _whole(row) in parts:
+                parts[_whole(row)].append(row)
     return parts
 
 
+def _later_parts(study_ids: Collection[str]) -> sa.Select[SeriesRow]:
+    """Select the series that late slices began. They are found by their study: a prefix is found by no index."""
+    return sa.select(SeriesRow).where(SeriesRow.study_id.in_(study_ids), SeriesRow.series_digest.contains(_PART))
+
+
+def _whole(row: SeriesRow) -> str:
+    """Return the digest of the series that a row is a part of."""
+    return row.series_digest.split(_PART)[0]
+
+
 def _series_for(
-    session: Session, parts: Mapping[str, list[SeriesRow]], arrived: ArrivedInstance, study_id: str, late: LatePolicy
+    session: Session, rows: list[SeriesRow], arrived: ArrivedInstance, studies: Mapping[str, str], late: LatePolicy
 ) -> tuple[SeriesRow, bool]:
     """Return the series of a new instance, and whether the instance is to be ignored."""
-    rows = parts[arrived.series_digest]
+    study_id = studies[arrived.study_digest]
+    for row in rows:
+        # Series of before studies were recorded have none: whoever sends more of one tells which it is.
+        row.study_id = row.study_id or study_id
     if rows and (rows[-1].state == SeriesState.RECEIVING or late != "new_series"):
         row = rows[-1]
         is_late = row.state != SeriesState.RECEIVING
@@ -173,9 +214,18 @@ def _instance(arrived: ArrivedInstance, series_id: str, now: datetime, *, ignore
 
 
 def _note(session: Session, parts: Mapping[str, list[SeriesRow]], added: Mapping[str, int], now: datetime) -> None:
-    for rows in parts.values():
-        for row in rows:
-            if row.series_id in added:
-                row.instance_count += added[row.series_id]
-                row.last_instance_at = now
+    fed = set()
+    for row in itertools.chain.from_iterable(parts.values()):
+        if row.series_id in added:
+            row.instance_count += added[row.series_id]
+            row.last_instance_at = now
+            fed.add(row.study_id)
     session.flush()
+    if fed:
+        session.execute(sa.update(StudyRow).where(StudyRow.study_id.in_(fed)).values(last_instance_at=now))
+
+
+def _note_urgency(session: Session, arrivals: Sequence[ArrivedInstance]) -> None:
+    urgent = {arrived.study_digest for arrived in arrivals if arrived.facts.stat}
+    if urgent:
+        session.execute(sa.update(StudyRow).where(StudyRow.study_digest.in_(urgent)).values(stat=True))

@@ -18,7 +18,10 @@ def transactions(engine: sa.Engine) -> Transaction:
     Raises
     ------
     TransientError
-        The database is away or locked; the block had no effect.
+        The database is away or locked, or takes nothing at present: it is read-only, a right is missing, the disk is
+        full, the file is damaged. The block had no effect.
+    RowExists
+        Another process wrote the same row first.
     """
 
     @contextmanager
@@ -28,8 +31,12 @@ def transactions(engine: sa.Engine) -> Transaction:
                 yield session
         except sa.exc.IntegrityError:
             raise RowExists("another process wrote the same row first") from None
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise TransientError(f"the database does not answer ({type(error.orig).__name__})") from None
+        except sa.exc.DataError:
+            raise  # of this one row, and of no help to try again
+        except sa.exc.DBAPIError as error:
+            raise TransientError(f"the database cannot be used at present ({type(error.orig).__name__})") from None
+        except sa.exc.TimeoutError:
+            raise TransientError("the database cannot be used at present (all connections are taken)") from None
 
     return transaction
 

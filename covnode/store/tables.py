@@ -27,6 +27,10 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+# SQLite's integers hold 64 bits whatever they are called.
+BigInteger = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
 class Base(DeclarativeBase):
     """Root of the tables."""
 
@@ -91,7 +95,7 @@ class InstanceRow(Base):
     sop_digest: Mapped[str] = mapped_column(index=True)
     content_sha256: Mapped[str]
     file_name: Mapped[str]
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     sop_class_uid: Mapped[str]
     transfer_syntax_uid: Mapped[str]
     received_at: Mapped[datetime]

@@ -1,73 +1,155 @@
 """The spool against the database, at every start of the receiver: what is durable is recorded, what lacks is told.
 
 Nothing is deleted: a file whose bytes are not those that were received moves to the spool's folder of damaged files.
+Nothing ends it before its end: what cannot be read or recorded is told, left where it is and tried at the next start.
 """
 
-import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from covnode.errors import RowExists, TransientError
 from covnode.logs import get_logger
 from covnode.receive.recovery import recovered
-from covnode.receive.spool import Spool, durable_files
+from covnode.receive.spool import Spool, durable_files, series_folders
+from covnode.records.arrival import ArrivedInstance
 from covnode.store import arrivals
 from covnode.wiring.node import Node
 
 _AGAIN_S = 1.0
+_SECOND_S = 0.1
+_SECONDS = 5
+_PAGE = 10_000
+
+T = TypeVar("T")
 
 
 def reconcile(node: Node, spool: Spool, stopping: threading.Event) -> None:
-    """Record what lies in the spool without a row, and report rows without a file; waits while the database is away."""
+    """Record what lies in the spool without a row, and report rows without a file; waits while the database is away.
+
+    Never raises: what fails is logged, by the type of the error.
+    """
+    work = Reconciliation(node, spool, stopping)
     found = 0
-    for folder, files in itertools.groupby(durable_files(node.home.spool), lambda name: name.split("/")[0]):
-        found += _patiently(partial(_record_folder, node, spool, folder, list(files)), stopping)
-    missing = _patiently(partial(_report_missing, node), stopping)
-    get_logger().info("spool_reconciled", recorded=found, missing=missing)
+    for folder in _guarded(partial(series_folders, node.home.spool), "spool_not_read") or ():
+        if stopping.is_set():
+            return
+        found += _guarded(partial(work.record_folder, folder), "folder_not_reconciled", folder=_short(folder)) or 0
+    missing = _guarded(work.report_missing, "missing_files_not_counted") or 0
+    if not stopping.is_set():
+        get_logger().info("spool_reconciled", recorded=found, missing=missing)
 
 
-def _patiently(step: Callable[[], int], stopping: threading.Event) -> int:
-    while not stopping.is_set():
+class Reconciliation:
+    """One pass over the spool and the rows.
+
+    Parameters
+    ----------
+    stopping
+        Ends the waiting for a database that is away.
+    """
+
+    def __init__(self, node: Node, spool: Spool, stopping: threading.Event) -> None:
+        self._node = node
+        self._spool = spool
+        self._stopping = stopping
+
+    def record_folder(self, folder: str) -> int:
+        """Record what lies in one folder without a row; return how many instances that were."""
+        names = durable_files(self._node.home.spool, folder)
+        unknown = self._patiently(partial(self._unrecorded, folder, names)) or []
+        found, unread = [], Counter[str]()
+        for name in unknown:
+            try:
+                instance = recovered(self._spool, self._node.home.spool / name, name)
+                if instance is None:
+                    self._set_aside(self._node.home.spool / name)
+                else:
+                    found.append(instance)
+            except OSError as error:
+                unread[type(error).__name__] += 1
+        if unread:
+            get_logger().error("files_not_recovered", folder=_short(folder), errors=dict(unread))
+        return self._record(found) if found else 0
+
+    def report_missing(self) -> int:
+        """Log how many files lack of which series; return how many in all."""
+        lacking, unread, after_id = Counter[str](), 0, 0
+        while page := self._patiently(partial(self._file_names, after_id)):
+            for _, series_id, name in page:
+                try:
+                    (self._node.home.spool / name).stat()
+                except FileNotFoundError:
+                    lacking[series_id] += 1
+                except OSError:
+                    unread += 1
+            after_id = page[-1][0]
+        for series_id, count in sorted(lacking.items()):
+            get_logger().error("files_missing", series_id=series_id, instances=count)
+        if unread:
+            get_logger().error("files_not_read", instances=unread)
+        return lacking.total()
+
+    def _record(self, found: list[ArrivedInstance]) -> int:
         try:
-            return step()
-        except RowExists:
-            continue
-        except TransientError:
-            stopping.wait(_AGAIN_S)
-    return 0
+            series_ids = self._patiently(partial(self._write, found)) or []
+        except Exception as error:  # noqa: BLE001 (one instance that cannot be written must not hold up the others)
+            get_logger().error("batch_not_recovered", instances=len(found), error=type(error).__name__)
+            series_ids = []
+            for instance in found:
+                alone = partial(self._patiently, partial(self._write, [instance]))
+                recorded: list[str] | None = _guarded(alone, "instance_not_recovered")
+                series_ids += recorded or []
+        if series_ids:
+            get_logger().warning("instances_recovered", series=sorted(set(series_ids)), instances=len(series_ids))
+        return len(series_ids)
+
+    def _patiently(self, step: Callable[[], T]) -> T | None:
+        """Take a step when the database is there; None when we are to stop before that."""
+        seconds = 0
+        while not self._stopping.is_set():
+            try:
+                return step()
+            except RowExists:
+                # Another process was first, and its rows are there now; but not for ever.
+                seconds += 1
+                if seconds >= _SECONDS:
+                    raise
+                self._stopping.wait(_SECOND_S)
+            except TransientError:
+                self._stopping.wait(_AGAIN_S)
+        return None
+
+    def _unrecorded(self, folder: str, names: list[str]) -> list[str]:
+        with self._node.transaction() as session:
+            return arrivals.unrecorded(session, folder, names)
+
+    def _write(self, found: list[ArrivedInstance]) -> list[str]:
+        with self._node.transaction() as session:
+            return arrivals.record(session, found, self._node.settings.receive.late_slices)
+
+    def _file_names(self, after_id: int) -> list[tuple[int, str, str]]:
+        with self._node.transaction() as session:
+            return arrivals.file_names(session, after_id, _PAGE)
+
+    def _set_aside(self, path: Path) -> None:
+        self._node.home.damaged.mkdir(mode=0o700, exist_ok=True)
+        target = self._node.home.damaged / f"{path.parent.name[:16]}-{path.name}"
+        path.rename(target)
+        get_logger().error("damaged_file_set_aside", file=target.name)
 
 
-def _record_folder(node: Node, spool: Spool, folder: str, names: list[str]) -> int:
-    with node.transaction() as session:
-        unknown = arrivals.unrecorded(session, folder, names)
-    found = []
-    for name in unknown:
-        path = node.home.spool / name
-        instance = recovered(spool, path, name)
-        if instance is None:
-            _set_aside(node, path)
-        else:
-            found.append(instance)
-    if found:
-        with node.transaction() as session:
-            series_ids = arrivals.record(session, found, node.settings.receive.late_slices)
-        get_logger().warning("instances_recovered", series=sorted(set(series_ids)), instances=len(found))
-    return len(found)
+def _guarded(step: Callable[[], T], event: str, **values: str) -> T | None:
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001 (the edge: no file, folder or row may end the start of the receiver)
+        get_logger().error(event, error=type(error).__name__, **values)
+        return None
 
 
-def _set_aside(node: Node, path: Path) -> None:
-    node.home.damaged.mkdir(mode=0o700, exist_ok=True)
-    target = node.home.damaged / f"{path.parent.name[:16]}-{path.name}"
-    path.rename(target)
-    get_logger().error("damaged_file_set_aside", file=target.name)
-
-
-def _report_missing(node: Node) -> int:
-    with node.transaction() as session:
-        rows = arrivals.file_names(session)
-    lacking = [series_id for series_id, name in rows if not (node.home.spool / name).exists()]
-    for series_id, items in itertools.groupby(sorted(lacking)):
-        get_logger().error("files_missing", series_id=series_id, instances=len(list(items)))
-    return len(lacking)
+def _short(folder: str) -> str:
+    """Return enough of a folder's name, a keyed digest or a series id, to find it."""
+    return folder[:16]

@@ -31,4 +31,6 @@ def upgrade() -> None:
     op.add_column("instances", sa.Column("facts", sa.JSON(), nullable=True))
     op.add_column("instances", sa.Column("ignored", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_index("ix_instances_sop_digest", "instances", ["sop_digest"])
+    if op.get_bind().dialect.name == "postgresql":  # SQLite's integers hold 64 bits
+        op.alter_column("instances", "size_bytes", type_=sa.BigInteger(), existing_nullable=False)
     op.execute("UPDATE instances SET file_name = series_id || '/' || file_name")

@@ -1,11 +1,14 @@
 """Instances that the doors made durable, in the tables of both databases."""
 
 import dataclasses
+import re
 import threading
 
 import pytest
+import sqlalchemy as sa
 from arriving import arrived
 
+from covnode.clock import utc_now
 from covnode.errors import RowExists
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
@@ -104,7 +107,145 @@ def test_what_no_row_knows_is_found(transaction):
     with transaction() as session:
         names = ["series/1.dcm", "series/2.dcm", "series/3.dcm"]
         assert arrivals.unrecorded(session, "series", names) == ["series/3.dcm"]
-        assert [name for _, name in arrivals.file_names(session)] == ["series/1.dcm", "series/2.dcm"]
+
+
+def test_files_of_parts_that_late_slices_began_are_known(transaction):
+    (first,) = record(transaction, arrived(1), late="new_series")
+    close(transaction, first)
+    record(transaction, arrived(2), late="new_series")
+    with transaction() as session:
+        names = ["series/1.dcm", "series/2.dcm", "series/3.dcm"]
+        assert arrivals.unrecorded(session, "series", names) == ["series/3.dcm"]
+
+
+def test_the_names_of_all_files_come_page_by_page(transaction):
+    record(transaction, *(arrived(number) for number in range(1, 6)))
+    pages, after_id = [], 0
+    with transaction() as session:
+        while page := arrivals.file_names(session, after_id, 2):
+            pages.append([name for _, _, name in page])
+            after_id = page[-1][0]
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert sum(pages, []) == [f"series/{number}.dcm" for number in range(1, 6)]  # noqa: RUF017 (three pages)
+
+
+def as_before_the_migration(transaction, series_id):
+    """Make a series look as the release without studies recorded it."""
+    with transaction() as session:
+        session.get_one(SeriesRow, series_id).study_id = None
+        session.execute(sa.delete(StudyRow))
+        renamed = series_id + "/" + InstanceRow.content_sha256 + ".dcm"
+        session.execute(sa.update(InstanceRow).where(InstanceRow.series_id == series_id).values(file_name=renamed))
+
+
+@pytest.mark.parametrize("late", ["amend", "ignore", "new_series"])
+def test_a_late_slice_gives_a_series_of_before_its_study(transaction, late):
+    (series_id,) = record(transaction, arrived(1))
+    close(transaction, series_id)
+    as_before_the_migration(transaction, series_id)
+    record(transaction, arrived(1), late=late)
+    assert rows(transaction, StudyRow) == []
+    record(transaction, arrived(2), late=late)
+    (study,) = rows(transaction, StudyRow)
+    assert {row.study_id for row in rows(transaction, SeriesRow)} == {study.study_id}
+
+
+def test_an_instance_that_lies_in_a_folder_of_before_and_is_sent_again_is_known_in_both(transaction):
+    (series_id,) = record(transaction, arrived(1))
+    as_before_the_migration(transaction, series_id)
+    record(transaction, arrived(1, file_name="series/series-1.dcm"))
+    old, new = f"{series_id}/series-1.dcm", "series/series-1.dcm"
+    with transaction() as session:
+        assert arrivals.unrecorded(session, "series", [new, "series/other.dcm"]) == ["series/other.dcm"]
+        assert arrivals.unrecorded(session, series_id, [old, f"{series_id}/x.dcm"]) == [f"{series_id}/x.dcm"]
+    assert [row.file_name for row in rows(transaction, InstanceRow)] == [old]
+
+
+def test_only_a_slice_that_counts_keeps_its_study_waiting(transaction):
+    (series_id,) = record(transaction, arrived(1))
+
+    def fed_at():
+        return rows(transaction, StudyRow)[0].last_instance_at
+
+    first = fed_at()
+    record(transaction, arrived(1))
+    assert fed_at() == first
+    close(transaction, series_id)
+    record(transaction, arrived(2), late="ignore")
+    assert fed_at() == first
+    record(transaction, arrived(1, facts=SliceFacts(stat=True)))
+    assert fed_at() == first
+    assert rows(transaction, StudyRow)[0].stat
+    record(transaction, arrived(3))
+    assert fed_at() > first
+
+
+def test_an_instance_of_many_gigabytes_is_recorded(transaction):
+    record(transaction, arrived(1, size_bytes=5_000_000_000))
+    assert rows(transaction, InstanceRow)[0].size_bytes == 5_000_000_000
+
+
+@pytest.fixture
+def archive(transaction):
+    """An archive that is large enough for the planner to care."""
+    with transaction() as session:
+        now = utc_now()
+        times = {"received_at": now, "last_instance_at": now}
+        counts = {"stat": False, "choice_revision": 0}
+        session.execute(
+            sa.insert(StudyRow),
+            [{"study_id": f"std-{n}", "study_digest": f"study-{n}", **times, **counts} for n in range(1000)],
+        )
+        state = {"state": SeriesState.HANDED_OVER, "revision": 1, "state_at": now, "source_ae_title": "CT"}
+        session.execute(
+            sa.insert(SeriesRow),
+            [
+                {"series_id": f"ser-{n}", "study_id": f"std-{n // 3}", "series_digest": f"old-{n}", **times, **state}
+                for n in range(3000)
+            ],
+        )
+        size = {"size_bytes": 1, "sop_class_uid": "1.2", "transfer_syntax_uid": "1.2", "received_at": now}
+        session.execute(
+            sa.insert(InstanceRow),
+            [
+                {"series_id": f"ser-{n // 7}", "sop_digest": f"sop-{n}", "content_sha256": f"c-{n}", **size}
+                | {"file_name": f"old-{n // 7}/c-{n}.dcm"}
+                for n in range(21_000)
+            ],
+        )
+        session.execute(sa.text("ANALYZE"))
+    return transaction
+
+
+@pytest.mark.parametrize("late", ["amend", "new_series"])
+def test_neither_recording_nor_a_start_reads_the_whole_archive(archive, late):
+    """No statement scans instances or series, by the plan that the database itself makes for it."""
+    ran = []
+    with archive() as session:
+        engine = session.get_bind()
+
+    def note(_connection, _cursor, statement, parameters, _context, is_many):
+        if not is_many and not statement.startswith(("INSERT", "EXPLAIN")):
+            ran.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    record(archive, *(arrived(number, name="old-5", study_digest="study-1") for number in range(20)), late=late)
+    with archive() as session:
+        arrivals.unrecorded(session, "old-5", [])
+        arrivals.unrecorded(session, "ser-5", [])
+        arrivals.file_names(session, 10_000, 100)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    assert len(ran) > 8
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.connect() as connection:
+        for statement, parameters in ran:
+            plan = connection.exec_driver_sql(f"{explain} {statement}", parameters)
+            steps = [str(row[-1]) for row in plan]
+            assert steps
+            assert not [step for step in steps if re.search("SCAN (instances|series)|Seq Scan", step)], (
+                statement,
+                steps,
+            )
 
 
 def test_two_recorders_of_one_series_lose_nothing(transaction):
