@@ -109,6 +109,10 @@ class TransientError(CovnodeError):
     """The only branch that is tried again."""
 
 
+class StorageAway(TransientError):
+    """Files that are there cannot be read: the medium or its mount fails. Unlike the database it may fail for good."""
+
+
 class RowExists(TransientError):
     """Two processes inserted the same row: whoever comes second looks again and finds it."""
 

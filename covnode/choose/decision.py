@@ -17,7 +17,7 @@ _NO_LONGER_STANDING = (SeriesState.QUARANTINED, SeriesState.NOT_CHOSEN)
 
 @dataclass(frozen=True)
 class Candidate:
-    """One series of the study; it needs a sheet when it is complete or was chosen before."""
+    """One series of the study; for the decision it needs a sheet when it is complete or was chosen before."""
 
     series_id: str
     state: SeriesState
@@ -76,9 +76,9 @@ def decide(study: StudyNow, mode: Literal["best", "all"]) -> Decision:
     pending = [candidate for candidate in study.candidates if candidate.state == _PENDING]
     if mode == "all":
         return Decision(tuple(_by_the_rules(candidate) for candidate in pending))
-    if not pending or _must_wait(study, pending):
+    if not pending or must_wait(study):
         return Decision()
-    standing = _standing(study)
+    standing = standing_of(study)
     best = best_of([c for c in pending if c is not standing and not _excluded(c)], standing)
     verdicts = [Verdict(c.series_id, chosen=True) if c is best else _passed_over(c, best, known=study) for c in pending]
     if best is None or best is standing:
@@ -86,6 +86,25 @@ def decide(study: StudyNow, mode: Literal["best", "all"]) -> Decision:
     if standing is not None and standing.state == SeriesState.CHOSEN:
         verdicts.append(_passed_over(standing, best, known=study))
     return Decision(tuple(verdicts), best.series_id, None if standing is None else standing.series_id)
+
+
+def must_wait(study: StudyNow) -> bool:
+    """Whether more is to be waited for; sheets matter only where one lets its series go at once."""
+    if study.stat or any(_sheet(c).stat for c in study.candidates if c.state == _PENDING):
+        return False
+    return not study.quiet or any(candidate.state == SeriesState.RECEIVING for candidate in study.candidates)
+
+
+def standing_of(study: StudyNow) -> Candidate | None:
+    """Return the series chosen before, unless it is out of the race."""
+    return next(
+        (
+            candidate
+            for candidate in study.candidates
+            if candidate.series_id == study.chosen_series_id and candidate.state not in _NO_LONGER_STANDING
+        ),
+        None,
+    )
 
 
 def best_of(contenders: Sequence[Candidate], standing: Candidate | None = None) -> Candidate | None:
@@ -111,24 +130,6 @@ def _beats(candidate: Candidate, best: Candidate, standing: Candidate | None) ->
 def _rank(candidate: Candidate) -> tuple[float, int, float]:
     sheet = _sheet(candidate)
     return sheet.total, sheet.slices, -(sheet.thickness_mm or 1e6)
-
-
-def _must_wait(study: StudyNow, pending: Sequence[Candidate]) -> bool:
-    if study.stat or any(_sheet(candidate).stat for candidate in pending):
-        return False
-    return not study.quiet or any(candidate.state == SeriesState.RECEIVING for candidate in study.candidates)
-
-
-def _standing(study: StudyNow) -> Candidate | None:
-    """Return the series chosen before, unless it is out of the race."""
-    return next(
-        (
-            candidate
-            for candidate in study.candidates
-            if candidate.series_id == study.chosen_series_id and candidate.state not in _NO_LONGER_STANDING
-        ),
-        None,
-    )
 
 
 def _sheet(candidate: Candidate) -> ScoreSheet:

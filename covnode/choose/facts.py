@@ -30,7 +30,7 @@ from covnode.choose.geometry import (
 from covnode.choose.names import SOP_CLASS, Kind, kind_of
 from covnode.dicom.reading import quietly, read_header
 from covnode.dicom.values import items, numbers, texts
-from covnode.errors import NotDicom, TransientError
+from covnode.errors import NotDicom, StorageAway
 from covnode.records.arrival import SliceFacts
 
 _MOST_MULTI_FRAME_FILES = 16
@@ -68,7 +68,7 @@ def facts_of(files: Sequence[SpooledFile], keywords: Collection[str]) -> SeriesF
 
     Raises
     ------
-    TransientError
+    StorageAway
         The storage fails (a file that is not there or no DICOM is passed over).
     """
     images = _without_localizers(files)
@@ -133,7 +133,8 @@ def _headers(paths: Sequence[Path], keywords: Collection[str]) -> list[Dataset]:
             continue
         except OSError as error:
             if error.errno != errno.ENOENT:
-                raise TransientError("a file of the series cannot be read from storage") from error
+                name = errno.errorcode.get(error.errno or 0, "no number")
+                raise StorageAway(f"a file of the series cannot be read from storage ({name})") from error
     return headers
 
 

@@ -64,6 +64,11 @@ class Rules:
         names = {comparison.name for rule in self.rules for comparison in comparisons(rule.condition)}
         return frozenset(names - set(COMPUTED))
 
+    @property
+    def may_hurry(self) -> bool:
+        """Whether a rule may let a series go without waiting for its study."""
+        return any(rule.stat for rule in self.rules)
+
 
 def load_rules(path: Path) -> Rules:
     """Read a file of rules.

@@ -40,8 +40,8 @@ class ScoreSheet(_Record):
 
     Attributes
     ----------
-    revision
-        Of the series that was judged.
+    revision, instances
+        Of the series that was judged: a sheet says nothing of a series that has grown since.
     rules_sha256
         Names the rules that judged it.
     total
@@ -59,6 +59,7 @@ class ScoreSheet(_Record):
     """
 
     revision: int
+    instances: int = 0
     rules_sha256: str
     total: float
     excluded: str | None = None

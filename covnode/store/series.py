@@ -24,17 +24,23 @@ def in_state(session: Session, state: SeriesState) -> list[SeriesRow]:
     return list(session.scalars(query.order_by(SeriesRow.received_at)))
 
 
-def instances_of(session: Session, series_id: str) -> list[InstanceRow]:
-    """Return the instances of a series in the order of arrival."""
-    query = sa.select(InstanceRow).where(InstanceRow.series_id == series_id)
-    return list(session.scalars(query.order_by(InstanceRow.instance_id)))
+def id_of(session: Session, series_digest: str) -> str | None:
+    """Return our id of the series with this digest; None where nothing of it is recorded."""
+    return session.scalar(sa.select(SeriesRow.series_id).where(SeriesRow.series_digest == series_digest))
+
+
+def _counts(series_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(InstanceRow.series_id == series_id, InstanceRow.ignored.is_(sa.false()))
+
+
+def input_of(session: Session, series_id: str) -> list[InstanceRow]:
+    """Return the instances of a series that count, by arrival: what is judged, analysed and checked against."""
+    return list(session.scalars(sa.select(InstanceRow).where(_counts(series_id)).order_by(InstanceRow.instance_id)))
 
 
 def facts_of(session: Session, series_id: str) -> list[SliceFacts | None]:
     """Return what is known of each distinct SOP Instance of the series; None: nothing but that it came."""
-    query = sa.select(InstanceRow.sop_digest, InstanceRow.facts).where(
-        InstanceRow.series_id == series_id, InstanceRow.ignored.is_(sa.false())
-    )
+    query = sa.select(InstanceRow.sop_digest, InstanceRow.facts).where(_counts(series_id))
     distinct: dict[str, SliceFacts | None] = {}
     for sop_digest, facts in session.execute(query.order_by(InstanceRow.instance_id)):
         distinct.setdefault(sop_digest, None if facts is None else _FACTS.validate_python(facts))
@@ -42,8 +48,8 @@ def facts_of(session: Session, series_id: str) -> list[SliceFacts | None]:
 
 
 def any_file_of(session: Session, series_id: str) -> str:
-    """Return the name of a file of the series, relative to the spool."""
-    query = sa.select(InstanceRow.file_name).where(InstanceRow.series_id == series_id)
+    """Return the name of a file of the series that counts, relative to the spool."""
+    query = sa.select(InstanceRow.file_name).where(_counts(series_id))
     return session.scalars(query.order_by(InstanceRow.instance_id).limit(1)).one()
 
 
@@ -135,7 +141,7 @@ def quarantine(session: Session, series_id: str, revision: int, code: str, reaso
 
 
 def count_intake(session: Session, series_id: str) -> int:
-    """Count one more try to take the series in, and return the count."""
+    """Count one more try to take the series in that failed, and return the count."""
     session.execute(
         sa.update(SeriesRow)
         .where(SeriesRow.series_id == series_id)

@@ -29,14 +29,6 @@ def waiting(session: Session) -> list[str]:
     return [study_id for study_id in session.scalars(query) if study_id is not None]
 
 
-def without_study(session: Session) -> list[SeriesRow]:
-    """Return the complete series that belong to no study: they came in before studies were recorded."""
-    query = sa.select(SeriesRow).where(
-        SeriesRow.state == SeriesState.COMPLETE, SeriesRow.instance_count > 0, SeriesRow.study_id.is_(None)
-    )
-    return list(session.scalars(query.order_by(SeriesRow.received_at)))
-
-
 def newest(session: Session, limit: int) -> list[str]:
     """Return the studies that came in last, newest first."""
     return list(session.scalars(sa.select(StudyRow.study_id).order_by(StudyRow.received_at.desc()).limit(limit)))
@@ -48,12 +40,17 @@ def series_of(session: Session, study_id: str) -> list[SeriesRow]:
     return list(session.scalars(query.order_by(SeriesRow.received_at, SeriesRow.series_id)))
 
 
-def keep_sheet(session: Session, series_id: str, revision: int, sheet: dict[str, Any]) -> None:
-    """Keep the score sheet of this revision; StaleClaim when a late slice came meanwhile."""
-    this = sa.update(SeriesRow).where(SeriesRow.series_id == series_id, SeriesRow.revision == revision)
+def keep_sheet(session: Session, judged: SeriesRow, sheet: dict[str, Any]) -> None:
+    """Keep the score sheet of a series as it was judged; StaleClaim when a slice came meanwhile, or still may."""
+    this = sa.update(SeriesRow).where(
+        SeriesRow.series_id == judged.series_id,
+        SeriesRow.revision == judged.revision,
+        SeriesRow.instance_count == judged.instance_count,
+        SeriesRow.state != SeriesState.RECEIVING,
+    )
     # Written before it is read: the lock of the row keeps a person's choice from coming in between.
-    guarded(session, this.values(revision=revision))
-    kept = session.scalar(sa.select(SeriesRow.score_sheet).where(SeriesRow.series_id == series_id)) or {}
+    guarded(session, this.values(revision=judged.revision))
+    kept = session.scalar(sa.select(SeriesRow.score_sheet).where(SeriesRow.series_id == judged.series_id)) or {}
     by_hand = {_BY_HAND: True} if kept.get(_BY_HAND) else {}
     guarded(session, this.values(score_sheet={**sheet, **by_hand}))
 

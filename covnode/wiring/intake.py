@@ -1,7 +1,7 @@
 """The way in from a chosen series to its analysis, in our tables. Holds the keys; has no torch."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
@@ -15,8 +15,10 @@ from covnode.store import analyses, series
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
 from covnode.wiring.node import Node
+from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
 
 _MAX_ATTEMPTS = 3
+_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,7 @@ class IntakeInStore:
             row = session.get_one(SeriesRow, series_id)
             instances = tuple(
                 ReceivedInstance(self.node.home.spool / instance.file_name, instance.content_sha256)
-                for instance in series.instances_of(session, series_id)
-                if not instance.ignored
+                for instance in series.input_of(session, series_id)
             )
             return ReceivedSeries(series_id, row.revision, instances)
 
@@ -54,12 +55,17 @@ class IntakeInStore:
         return job.subject_id
 
 
-@dataclass(frozen=True)
+@dataclass
 class TakingIn:
-    """Takes the chosen series in, one after the other."""
+    """Takes the chosen series in, one after the other; what fails is tried again after a pause that grows."""
 
     node: Node
     intake: Intake
+    _setbacks: Setbacks = field(default_factory=lambda: Setbacks(_PAUSE_S))
+    _stuck: StuckReport = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._stuck = StuckReport(self.node.settings.completeness.watchdog_s)
 
     def run_once(self) -> None:
         """Take in what is chosen now.
@@ -71,22 +77,34 @@ class TakingIn:
         """
         with self.node.transaction() as session:
             chosen = series.in_state(session, SeriesState.CHOSEN)
+        self._stuck.look(chosen)
+        self._setbacks.forget_but({row.series_id for row in chosen})
         for row in chosen:
+            if self._setbacks.is_due(row.series_id):
+                self._take(row)
+
+    def _take(self, row: SeriesRow) -> None:
+        try:
+            self.intake.take(row.series_id)
+        except StaleClaim:
+            get_logger().info("series_reopened", series_id=row.series_id)
+        except TransientError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the edge of the loop: one series must not stop the others)
+            self._set_back(row, error)
+
+    def _set_back(self, row: SeriesRow, error: Exception) -> None:
+        """Note a failure; after several that may be the series' own, stop it where a person sees it."""
+        cause, said = cause_of(error), in_words(error)
+        attempts = self._setbacks.note(row.series_id, cause)
+        if cause == Cause.OTHER:
             with self.node.transaction() as session:
                 attempts = series.count_intake(session, row.series_id)
-            try:
-                self.intake.take(row.series_id)
-            except StaleClaim:
-                get_logger().info("series_reopened", series_id=row.series_id)
-            except TransientError:
-                raise
-            except Exception as error:  # noqa: BLE001 (the edge of the loop: one series must not stop the others)
-                self._give_up(row, attempts, type(error).__name__)
-
-    def _give_up(self, row: SeriesRow, attempts: int, error: str) -> None:
-        get_logger().error("intake_failed", series_id=row.series_id, attempt=attempts, error=error)
-        if attempts >= _MAX_ATTEMPTS:
-            reason = f"the intake failed {attempts} times with {error}"
+        get_logger().error("intake_failed", series_id=row.series_id, attempt=attempts, error=said)
+        # A full disk says nothing of a series: there it waits, and is reported when it has waited for too long.
+        limit = {Cause.OTHER: _MAX_ATTEMPTS, Cause.STORAGE: MAX_STORAGE_ATTEMPTS}.get(cause)
+        if limit is not None and attempts >= limit:
+            reason = f"the intake failed {attempts} times with {said}"
             with contextlib.suppress(StaleClaim), self.node.transaction() as session:
                 series.quarantine(session, row.series_id, row.revision, "intake_failed", reason)
 

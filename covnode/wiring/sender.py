@@ -116,7 +116,7 @@ class DeliveryStages:
         folder = self.node.home.results / claim.analysis_id
         spool = self.node.home.spool
         with self.node.transaction() as session:
-            originals = [spool / row.file_name for row in series.instances_of(session, claim.series_id)]
+            originals = [spool / row.file_name for row in series.input_of(session, claim.series_id)]
         check_delivery(
             objects, result=load_result(folder).result, masks=load_masks(folder / MASKS), originals=originals
         )

@@ -1,5 +1,6 @@
 """The choice on a node's own tables and spool, and the commands that show it."""
 
+import errno
 import json
 from dataclasses import asdict
 from datetime import timedelta
@@ -7,8 +8,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from scanner_series import SERIES, write
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from covnode.choose import facts
 from covnode.choose.rules import SHIPPED
 from covnode.cli.app import app
 from covnode.clock import utc_now
@@ -22,6 +25,7 @@ from covnode.store.tables import AnalysisRow, Base, InstanceRow, SeriesRow, Stud
 from covnode.wiring import choosing
 from covnode.wiring.choosing import Choosing
 from covnode.wiring.node import Node
+from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS
 
 STUDY = "std-000000000001"
 IDENTITY = "Doe^Jane"
@@ -32,9 +36,9 @@ class Hospital:
 
     def __init__(self, root, **choice):
         self.node = Node(Home(root), Settings(choice=ChoiceSettings(**{"study_idle_s": 60.0, **choice})))
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         upgrade(self.node.engine)
-        self.arrived = utc_now() - timedelta(hours=1)
+        self.arrived = utc_now() - timedelta(minutes=10)
         self.choosing = Choosing(self.node)
 
     def study(self, study_id=STUDY, *, quiet=True, stat=False):
@@ -50,10 +54,10 @@ class Hospital:
                 )
             )
 
-    def add(self, name, state=SeriesState.COMPLETE, *, study_id=STUDY, kind=None):
-        """Add one of SERIES under the id ser-NAME."""
+    def add(self, name, state=SeriesState.COMPLETE, *, study_id=STUDY, kind=None, first=None):
+        """Add one of SERIES under the id ser-NAME, or its first slices alone."""
         series_id = f"ser-{name.replace(' ', '-')}"
-        files = write(SERIES[kind or name], self.node.home.spool / series_id)
+        files = write(SERIES[kind or name], self.node.home.spool / series_id)[:first]
         self.arrived += timedelta(seconds=1)
         row = SeriesRow(
             series_id=series_id,
@@ -69,11 +73,15 @@ class Hospital:
         )
         with self.node.transaction() as session:
             session.add(row)
+        self._record(series_id, files)
+        return series_id
+
+    def _record(self, series_id, files):
         instances = [
             InstanceRow(
                 series_id=series_id,
-                sop_digest=f"{series_id}{number}",
-                content_sha256=f"{number:064d}",
+                sop_digest=f"{series_id}{file.path.name}",
+                content_sha256=f"{file.path.stem:>064}",
                 file_name=f"{series_id}/{file.path.name}",
                 size_bytes=1,
                 sop_class_uid="1.2",
@@ -81,15 +89,26 @@ class Hospital:
                 received_at=self.arrived,
                 facts=json.loads(json.dumps(asdict(file.facts))),
             )
-            for number, file in enumerate(files)
+            for file in files
         ]
         with self.node.transaction() as session:
             session.add_all(instances)
-        return series_id
+
+    def come_back(self, series_id, after, until):
+        """Have more slices of the series of this kind come in, as its second revision."""
+        kind = series_id.removeprefix("ser-").replace("-", " ")
+        self._record(series_id, write(SERIES[kind], self.node.home.spool / series_id)[after:until])
+        self.move(series_id, SeriesState.RECEIVING, revision=2, instance_count=until)
 
     def look(self):
         self.choosing.run_once()
         return self.states()
+
+    def look_again(self, series_id):
+        """Have the choice made once more, and return the sheet that it kept."""
+        self.move(series_id, SeriesState.COMPLETE)
+        self.choosing.run_once()
+        return self.row(series_id).score_sheet
 
     def states(self):
         with self.node.transaction() as session:
@@ -144,7 +163,7 @@ def test_the_study_is_waited_for_unless_it_is_stat(why, hospital):
     if why != "not quiet":
         hospital.add("thin soft", SeriesState.RECEIVING)
     assert hospital.look()["ser-thick-soft"] == SeriesState.COMPLETE
-    assert hospital.row("ser-thick-soft").score_sheet["total"] > 0
+    assert hospital.row("ser-thick-soft").score_sheet is None
     hospital.study(quiet=False, stat=True)
     assert hospital.look()["ser-thick-soft"] == SeriesState.CHOSEN
 
@@ -191,6 +210,53 @@ def test_a_chosen_series_that_grew_is_chosen_again_without_a_new_choice(hospital
     assert hospital.row("ser-thin-soft").score_sheet["revision"] == 2
 
 
+def test_a_chosen_series_whose_slices_come_back_is_judged_when_all_of_it_is_there(hospital):
+    hospital.study()
+    hospital.add("thin soft", first=6)
+    hospital.look()
+    hospital.hand_over("ser-thin-soft")
+    of_the_torso = hospital.row("ser-thin-soft").score_sheet
+    hospital.add("thick soft")
+    hospital.come_back("ser-thin-soft", 6, 10)
+    for _ in range(2):
+        assert hospital.look() == {"ser-thin-soft": SeriesState.RECEIVING, "ser-thick-soft": SeriesState.COMPLETE}
+    assert hospital.row("ser-thin-soft").score_sheet == of_the_torso
+    hospital.come_back("ser-thin-soft", 10, 320)
+    hospital.move("ser-thin-soft", SeriesState.COMPLETE)
+    assert hospital.look() == {"ser-thin-soft": SeriesState.CHOSEN, "ser-thick-soft": SeriesState.NOT_CHOSEN}
+    whole = hospital.row("ser-thin-soft").score_sheet
+    assert (whole["revision"], whole["instances"], whole["slices"]) == (2, 320, 320)
+    assert whole["total"] > of_the_torso["total"]
+
+
+def test_stat_takes_what_is_there_and_keeps_no_sheet_of_what_is_still_to_come(hospital):
+    hospital.study(quiet=False, stat=True)
+    hospital.add("thin soft", first=6)
+    hospital.look()
+    hospital.hand_over("ser-thin-soft")
+    hospital.add("thick soft")
+    hospital.come_back("ser-thin-soft", 6, 10)
+    assert hospital.look() == {"ser-thin-soft": SeriesState.RECEIVING, "ser-thick-soft": SeriesState.CHOSEN}
+    assert hospital.row("ser-thin-soft").score_sheet["revision"] == 1
+    hospital.come_back("ser-thin-soft", 10, 320)
+    hospital.move("ser-thin-soft", SeriesState.COMPLETE)
+    assert hospital.look()["ser-thin-soft"] == SeriesState.CHOSEN
+    assert hospital.choice() == ("ser-thin-soft", 3)
+
+
+def test_a_rule_of_haste_is_asked_of_what_is_complete_while_the_study_waits(tmp_path):
+    (tmp_path / "home").mkdir()
+    hasty = "[[rule]]\nname = 'haste'\nwhen = { tag = 'SliceThickness', less_than = 2 }\nstat = true\n"
+    (tmp_path / "rules.toml").write_text(SHIPPED.read_text() + hasty)
+    hospital = Hospital(tmp_path / "home", rules=str(tmp_path / "rules.toml"))
+    hospital.study(quiet=False)
+    hospital.add("thick soft")
+    assert hospital.look() == {"ser-thick-soft": SeriesState.COMPLETE}
+    assert hospital.row("ser-thick-soft").score_sheet["stat"] is False
+    hospital.add("thin soft")
+    assert hospital.look() == {"ser-thick-soft": SeriesState.NOT_CHOSEN, "ser-thin-soft": SeriesState.CHOSEN}
+
+
 def test_a_sole_series_that_a_rule_leaves_out_says_so(hospital):
     hospital.study()
     hospital.add("MPR coronal")
@@ -229,68 +295,126 @@ def test_files_that_are_gone_keep_no_series_from_its_verdict(hospital):
 
 
 def test_a_kept_sheet_outlives_the_files_and_is_made_anew_by_other_rules(hospital, tmp_path):
-    hospital.study(quiet=False)
+    hospital.study()
     hospital.add("thin soft")
-    hospital.look()
-    before = hospital.row("ser-thin-soft").score_sheet
+    before = hospital.look_again("ser-thin-soft")
     other = tmp_path / "other.toml"
     other.write_text("[[rule]]\nname = 'all'\nwhen = { tag = 'Modality', present = true }\nscore = 7\n")
-    hospital.node = Node(hospital.node.home, Settings(choice=ChoiceSettings(rules=str(other), study_idle_s=60)))
-    hospital.choosing = Choosing(hospital.node)
-    hospital.look()
-    assert (before["total"], hospital.row("ser-thin-soft").score_sheet["total"]) != (7, 7)
-    assert hospital.row("ser-thin-soft").score_sheet["total"] == 7
+    hospital.choosing = Choosing(
+        Node(hospital.node.home, Settings(choice=ChoiceSettings(rules=str(other), study_idle_s=60)))
+    )
+    assert before["total"] != 7
+    assert hospital.look_again("ser-thin-soft")["total"] == 7
     for file in (hospital.node.home.spool / "ser-thin-soft").iterdir():
         file.unlink()
-    hospital.choosing = Choosing(Node(hospital.node.home, Settings(choice=ChoiceSettings(study_idle_s=60))))
-    hospital.look()
-    assert hospital.row("ser-thin-soft").score_sheet["total"] == 7
+    hospital.choosing = Choosing(hospital.node)
+    assert hospital.look_again("ser-thin-soft")["total"] == 7
 
 
-def test_a_study_that_fails_stops_no_other_and_ends_where_a_person_sees_it(hospital, monkeypatch):
+@pytest.fixture
+def impatient(hospital, monkeypatch):
+    """A hospital that tries again at every look."""
     monkeypatch.setattr(choosing, "_PAUSE_S", 0.0)
-    hospital.study()
-    hospital.study("std-000000000002")
-    hospital.add("thin soft")
-    hospital.add("thick soft", study_id="std-000000000002")
+    hospital.choosing = Choosing(hospital.node)
+    return hospital
+
+
+def breaking(monkeypatch, name, error):
+    """Have the headers of one series fail."""
     real = choosing.facts_of
 
     def broken(files, keywords):
-        if "thin" in files[0].path.parent.name:
-            raise RuntimeError(IDENTITY)
+        if files[0].path.parent.name == name:
+            raise error
         return real(files, keywords)
 
     monkeypatch.setattr(choosing, "facts_of", broken)
-    assert hospital.look() == {"ser-thin-soft": SeriesState.COMPLETE, "ser-thick-soft": SeriesState.CHOSEN}
+
+
+def test_a_study_that_fails_stops_no_other_and_ends_where_a_person_sees_it(impatient, monkeypatch):
+    impatient.study()
+    impatient.study("std-000000000002")
+    impatient.add("thin soft")
+    impatient.add("thick soft", study_id="std-000000000002")
+    breaking(monkeypatch, "ser-thin-soft", RuntimeError(IDENTITY))
+    assert impatient.look() == {"ser-thin-soft": SeriesState.COMPLETE, "ser-thick-soft": SeriesState.CHOSEN}
     for _ in range(4):
-        states = hospital.look()
+        states = impatient.look()
     assert states["ser-thin-soft"] == SeriesState.QUARANTINED
-    row = hospital.row("ser-thin-soft")
+    row = impatient.row("ser-thin-soft")
     assert row.reason_code == "choice_failed"
     assert "RuntimeError" in row.reason
     assert IDENTITY not in row.reason
 
 
-def test_a_failed_study_is_left_alone_for_a_while_and_a_storage_that_is_away_costs_no_attempt(hospital, monkeypatch):
+def test_the_series_at_fault_is_quarantined_and_the_rest_of_its_study_goes_on(impatient, monkeypatch):
+    impatient.study()
+    impatient.add("thin soft")
+    impatient.add("thick soft")
+    breaking(monkeypatch, "ser-thin-soft", RuntimeError())
+    for _ in range(6):
+        states = impatient.look()
+    assert states == {"ser-thin-soft": SeriesState.QUARANTINED, "ser-thick-soft": SeriesState.CHOSEN}
+
+
+def test_a_file_that_the_storage_does_not_give_is_tried_for_longer_but_not_for_ever(impatient, monkeypatch):
+    impatient.study()
+    impatient.add("thin soft")
+    path = impatient.node.home.spool / "ser-thin-soft" / "0001.dcm"
+
+    def fail(read, *_):
+        if read == path:
+            raise OSError(errno.EIO, "Input/output error")
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    monkeypatch.setattr(facts, "read_header", fail)
+    for _ in range(MAX_STORAGE_ATTEMPTS - 1):
+        assert impatient.look() == {"ser-thin-soft": SeriesState.COMPLETE}
+    assert impatient.look() == {"ser-thin-soft": SeriesState.QUARANTINED}
+    row = impatient.row("ser-thin-soft")
+    assert row.reason_code == "choice_failed"
+    assert "cannot be read from storage (EIO)" in row.reason
+
+
+def test_a_failed_study_is_left_alone_for_a_while_and_a_database_that_is_away_is_no_fault_of_it(hospital, monkeypatch):
     hospital.study()
     hospital.add("thin soft")
     tries = []
 
-    def away(files, keywords):
+    def failing(files, keywords):
         tries.append(files)
-        raise TransientError("the storage is away")
+        raise RuntimeError
 
-    monkeypatch.setattr(choosing, "facts_of", away)
+    monkeypatch.setattr(choosing, "facts_of", failing)
     for _ in range(3):
         hospital.look()
     assert len(tries) == 1
-    monkeypatch.setattr(choosing, "_PAUSE_S", 0.0)
-    for trouble in hospital.choosing._troubles.values():
-        trouble.not_before_s = 0.0
+    hospital.choosing = Choosing(hospital.node)
+
+    def away(*_):
+        raise TransientError("the database does not answer")
+
+    monkeypatch.setattr(choosing, "facts_of", away)
     for _ in range(9):
-        states = hospital.look()
-    assert len(tries) == 10
-    assert states == {"ser-thin-soft": SeriesState.COMPLETE}
+        with pytest.raises(TransientError):
+            hospital.look()
+    assert hospital.states() == {"ser-thin-soft": SeriesState.COMPLETE}
+
+
+@pytest.mark.parametrize("why", ["not quiet", "failing"])
+def test_a_series_that_waits_too_long_for_the_choice_is_reported_once(hospital, monkeypatch, why):
+    hospital.study(quiet=why != "not quiet")
+    hospital.add("thin soft")
+    if why == "failing":
+        breaking(monkeypatch, "ser-thin-soft", RuntimeError())
+    with capture_logs() as logs:
+        hospital.look()
+        assert not [log for log in logs if log["event"] == "series_stuck"]
+        hospital.move("ser-thin-soft", SeriesState.COMPLETE, state_at=utc_now() - timedelta(seconds=3700))
+        for _ in range(3):
+            hospital.look()
+    (stuck,) = [log for log in logs if log["event"] == "series_stuck"]
+    assert (stuck["series_id"], stuck["state"], stuck["age_s"]) == ("ser-thin-soft", "complete", 3700)
 
 
 def test_rules_that_cannot_be_used_keep_the_node_from_starting(tmp_path):

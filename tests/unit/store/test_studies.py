@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
@@ -54,14 +55,12 @@ def test_a_study_waits_while_it_has_a_complete_series(transaction, add):
     with transaction() as session:
         assert studies.waiting(session) == [STUDY]
         assert [row.series_id for row in studies.series_of(session, STUDY)] == ["ser-receiving", "ser-b", "ser-a"]
-        assert studies.without_study(session) == []
 
 
-def test_series_of_no_study_are_found_apart(transaction, add):
+def test_a_series_of_no_study_is_no_study_that_waits(transaction, add):
     add("ser-old", study_id=None)
     with transaction() as session:
         assert studies.waiting(session) == []
-        assert [row.series_id for row in studies.without_study(session)] == ["ser-old"]
 
 
 def test_each_new_choice_is_a_revision_and_the_same_again_is_none(transaction, add):
@@ -103,18 +102,30 @@ def test_a_series_that_went_on_meanwhile_is_not_passed_over(state, revision, tra
     assert row_of(transaction, SeriesRow, "ser-a").state == state
 
 
-def test_a_sheet_is_kept_of_its_revision_alone_and_leaves_a_persons_choice(transaction, add):
+def test_a_sheet_is_kept_of_what_was_judged_and_leaves_a_persons_choice(transaction, add):
     add("ser-a")
+    judged = row_of(transaction, SeriesRow, "ser-a")
     with transaction() as session:
-        studies.keep_sheet(session, "ser-a", 1, {"total": 3, "by_hand": False})
+        studies.keep_sheet(session, judged, {"total": 3, "by_hand": False})
     assert row_of(transaction, SeriesRow, "ser-a").score_sheet == {"total": 3, "by_hand": False}
-    with pytest.raises(StaleClaim), transaction() as session:
-        studies.keep_sheet(session, "ser-a", 2, {})
     with transaction() as session:
         studies.choose_by_hand(session, "ser-a")
     with transaction() as session:
-        studies.keep_sheet(session, "ser-a", 1, {"total": 4, "by_hand": False})
+        studies.keep_sheet(session, judged, {"total": 4, "by_hand": False})
     assert row_of(transaction, SeriesRow, "ser-a").score_sheet == {"total": 4, "by_hand": True}
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [{"revision": 2}, {"instance_count": 99}, {"state": SeriesState.RECEIVING}], ids=str
+)
+def test_no_sheet_is_kept_of_a_series_that_grew_or_may_still_grow(meanwhile, transaction, add):
+    add("ser-a")
+    judged = row_of(transaction, SeriesRow, "ser-a")
+    with transaction() as session:
+        session.execute(sa.update(SeriesRow).values(**meanwhile))
+    with pytest.raises(StaleClaim), transaction() as session:
+        studies.keep_sheet(session, judged, {"total": 3})
+    assert row_of(transaction, SeriesRow, "ser-a").score_sheet is None
 
 
 @pytest.mark.parametrize("state", [SeriesState.NOT_CHOSEN, SeriesState.COMPLETE])
