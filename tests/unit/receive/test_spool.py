@@ -19,7 +19,7 @@ from pydicom.uid import (
 from covnode.errors import InstanceRefused
 from covnode.receive.gate import Gate
 from covnode.receive.recovery import recovered
-from covnode.receive.spool import Spool, StoreCommand, clear_incoming, durable_files
+from covnode.receive.spool import Spool, StoreCommand, clear_incoming, durable_files, series_folders
 
 
 def digest(*parts):
@@ -143,7 +143,8 @@ def test_the_same_content_again_is_the_same_file_and_other_content_lies_beside_i
     first, again = keep(spool, data_set()), keep(spool, data_set())
     other = keep(spool, data_set(InstanceNumber=8))
     assert first == again
-    assert sorted(durable_files(tmp_path / "spool")) == sorted([first.file_name, other.file_name])
+    assert series_folders(tmp_path / "spool") == [first.series_digest]
+    assert durable_files(tmp_path / "spool", first.series_digest) == sorted([first.file_name, other.file_name])
     assert first.sop_digest == other.sop_digest
 
 
