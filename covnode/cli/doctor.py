@@ -98,13 +98,14 @@ def _series(node: Node) -> str:
     with node.transaction() as session:
         counts = views.standing(session, node.settings.completeness.watchdog_s + _WATCHDOG_GRACE_S)
     finding = (
-        f"{counts['receiving']} receiving, {counts['quarantined']} in quarantine, "
+        f"{counts['receiving']} receiving, {counts['complete']} waiting for the choice, {counts['chosen']} for the "
+        f"intake, {counts['quarantined']} in quarantine, "
         f"{counts['closed_by_force']} closed by the watchdog within a day"
     )
     if counts["stuck"]:
         raise CovnodeError(
-            f"{counts['stuck']} not complete for longer than completeness.watchdog_s allows: does the receiver run? "
-            f"See 'covnode series list' ({finding})"
+            f"{counts['stuck']} not complete, chosen or taken in for longer than completeness.watchdog_s allows: does "
+            f"the receiver run, what does its log say? See 'covnode series list' ({finding})"
         )
     return f"{finding}: see 'covnode series list'" if counts["quarantined"] else finding
 

@@ -96,18 +96,24 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
         attempt=claimed.attempts,
         fence=claimed.fence,
         first_claimed_at=claimed.first_claimed_at,
-        received_cautions=_reception_cautions(series.evidence or {}),
+        received_cautions=_reception_cautions(series.evidence or {}, series.completeness or ""),
     )
 
 
-def _reception_cautions(evidence: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say what a reader must know of how the slices came; ``evidence`` as mark_complete got it."""
+def _reception_cautions(evidence: Mapping[str, Any], sentence: str) -> tuple[str, ...]:
+    """Say what a reader must know of how the slices came; both as mark_complete got them."""
     cautions = []
-    if evidence.get("association") == "aborted":
+    # Series from before the figures were kept have the sentence alone.
+    association = evidence.get("association") or ("aborted" if "aborted" in sentence else None)
+    if association == "aborted":
         cautions.append("The transfer of the series was interrupted; slices at either end may be missing.")
     expected, instances = evidence.get("expected"), evidence.get("instances")
     if expected is not None and instances is not None and instances < expected:
-        cautions.append(f"Only {instances} of {expected} announced images of the series were received.")
+        if evidence.get("expected_by") == "acquisition":
+            # The tag counts the images of a scan, whichever series they went into.
+            cautions.append(f"The headers announce {expected} images of the scan; {instances} are in this series.")
+        else:
+            cautions.append(f"Only {instances} of {expected} announced images of the series were received.")
     if (evidence.get("geometry") or {}).get("gaps"):
         cautions.append("Between slices of the series as it was received there are gaps.")
     if evidence.get("rule") == "watchdog":

@@ -10,6 +10,8 @@ from covnode.clock import utc_now
 from covnode.records.job import SeriesState
 from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, SeriesRow
 
+_ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
+
 
 def _columns(row: Base, *left_out: str) -> dict[str, Any]:
     return {
@@ -17,34 +19,27 @@ def _columns(row: Base, *left_out: str) -> dict[str, Any]:
     }
 
 
-def _state_of(series: SeriesRow, analysis: AnalysisRow | None) -> str:
-    if series.state != SeriesState.HANDED_OVER or analysis is None:
-        return series.state
-    return analysis.state
-
-
-def _latest_analysis(session: Session, series_id: str) -> AnalysisRow | None:
-    query = sa.select(AnalysisRow).where(AnalysisRow.series_id == series_id)
-    return session.scalars(query.order_by(AnalysisRow.revision.desc()).limit(1)).first()
-
-
 def list_series(session: Session) -> list[dict[str, Any]]:
     """Return a row a series, newest first, in the state that matters to a person."""
-    rows = []
-    for series in session.scalars(sa.select(SeriesRow).order_by(SeriesRow.received_at.desc())):
-        analysis = _latest_analysis(session, series.series_id)
-        rows.append(
-            {
-                "series_id": series.series_id,
-                "state": _state_of(series, analysis),
-                "instances": series.instance_count,
-                "revision": series.revision,
-                "received_at": series.received_at,
-                "from": series.source_ae_title,
-                "reason": series.reason or (analysis.reason if analysis else None),
-            }
+    newest = sa.select(AnalysisRow.series_id, sa.func.max(AnalysisRow.revision).label("revision"))
+    latest = newest.group_by(AnalysisRow.series_id).subquery()
+    is_latest = sa.and_(AnalysisRow.series_id == latest.c.series_id, AnalysisRow.revision == latest.c.revision)
+    has_own_word = sa.and_(SeriesRow.state == SeriesState.HANDED_OVER, AnalysisRow.state.is_not(None))
+    query = (
+        sa.select(
+            SeriesRow.series_id,
+            sa.case((has_own_word, AnalysisRow.state), else_=SeriesRow.state).label("state"),
+            SeriesRow.instance_count.label("instances"),
+            SeriesRow.revision,
+            SeriesRow.received_at,
+            SeriesRow.source_ae_title.label("from"),
+            sa.func.coalesce(SeriesRow.reason, AnalysisRow.reason).label("reason"),
         )
-    return rows
+        .outerjoin(latest, latest.c.series_id == SeriesRow.series_id)
+        .outerjoin(AnalysisRow, is_latest)
+        .order_by(SeriesRow.received_at.desc())
+    )
+    return [dict(row) for row in session.execute(query).mappings()]
 
 
 def show_series(session: Session, series_id: str) -> dict[str, Any] | None:
@@ -81,15 +76,16 @@ def standing(session: Session, watchdog_s: float) -> dict[str, int]:
     Returns
     -------
     dict
-        receiving: not complete; stuck: not complete for longer than the watchdog allows; quarantined: wait for a
-        person; closed_by_force: the watchdog closed them within the last day.
+        receiving: not complete; complete: wait for the choice; chosen: wait for the intake; stuck: in one of these
+        states for longer than the watchdog allows; quarantined: wait for a person; closed_by_force: the watchdog
+        closed them within the last day.
     """
     now = utc_now()
-    is_receiving = sa.and_(SeriesRow.state == SeriesState.RECEIVING, SeriesRow.instance_count > 0)
+    on_its_way = {state: sa.and_(SeriesRow.state == state, SeriesRow.instance_count > 0) for state in _ON_ITS_WAY}
     by_force = SeriesRow.evidence["rule"].as_string() == "watchdog"
     questions = {
-        "receiving": is_receiving,
-        "stuck": sa.and_(is_receiving, SeriesRow.state_at < now - timedelta(seconds=watchdog_s)),
+        **{str(state): question for state, question in on_its_way.items()},
+        "stuck": sa.and_(sa.or_(*on_its_way.values()), SeriesRow.state_at < now - timedelta(seconds=watchdog_s)),
         "quarantined": SeriesRow.state == SeriesState.QUARANTINED,
         "closed_by_force": sa.and_(by_force, SeriesRow.last_instance_at > now - timedelta(days=1)),
     }

@@ -36,7 +36,9 @@ def test_series_closed_by_force_are_counted_and_those_without_evidence_are_not(t
     with transaction() as session:
         assert views.standing(session, -1.0) == {
             "receiving": 1,
-            "stuck": 1,
+            "complete": 2,
+            "chosen": 0,
+            "stuck": 3,
             "quarantined": 0,
             "closed_by_force": 1,
         }

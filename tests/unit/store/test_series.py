@@ -1,12 +1,14 @@
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
-from covnode.store import series, views
+from covnode.records.series import DeidentifiedSeries
+from covnode.store import analyses, series, views
 from covnode.store.tables import InstanceRow, SeriesRow, StudyRow
 
 EVIDENCE = {"rule": "no_gap", "association": "released", "expected": None}
@@ -181,11 +183,50 @@ def test_a_series_that_never_ends_and_one_closed_by_force_are_counted(transactio
         add_series(session, "ser-done", age_s=4000)
         series.mark_complete(session, "ser-done", 1, "why", EVIDENCE)
         add_series(session, "ser-old", state=SeriesState.COMPLETE)
-        add_series(session, "ser-bad", state=SeriesState.QUARANTINED)
+        add_series(session, "ser-bad", state=SeriesState.QUARANTINED, age_s=5000)
     with transaction() as session:
         assert views.standing(session, 3600) == {
             "receiving": 2,
+            "complete": 3,
+            "chosen": 0,
             "stuck": 1,
             "quarantined": 1,
             "closed_by_force": 1,
         }
+
+
+@pytest.mark.parametrize("state", [SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN])
+def test_a_series_is_stuck_in_any_state_that_it_has_to_leave_by_itself(transaction, state):
+    with transaction() as session:
+        add_series(session, "ser-new", state=state, age_s=3500)
+        add_series(session, "ser-stuck", state=state, age_s=3700)
+        for other in set(SeriesState) - {SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN}:
+            add_series(session, f"ser-{other}", state=other, age_s=3700)
+    with transaction() as session:
+        counts = views.standing(session, 3600)
+    assert (counts[state], counts["stuck"]) == (2, 1)
+
+
+def test_the_list_is_one_question_however_many_series_there_are_and_shows_the_newest_analysis(transaction):
+    with transaction() as session:
+        for number in range(5):
+            add_series(session, f"ser-{number}", state=SeriesState.HANDED_OVER, age_s=number)
+        analyses.open_analysis(session, DeidentifiedSeries("ser-1", 1, (), "0" * 64))
+        analyses.open_analysis(session, DeidentifiedSeries("ser-1", 2, (), "0" * 64))
+        series.quarantine(session, add_series(session, "ser-bad", state=SeriesState.COMPLETE, age_s=9), 1, "c", "why")
+    questions = []
+    with transaction() as session:
+        sa.event.listen(session.get_bind(), "before_cursor_execute", lambda *known: questions.append(known[2]))
+        listed = views.list_series(session)
+    assert len(questions) == 1
+    assert [row["series_id"] for row in listed] == [*(f"ser-{number}" for number in range(5)), "ser-bad"]
+    assert [row["state"] for row in listed] == ["handed_over", "queued", *["handed_over"] * 3, "quarantined"]
+    assert listed[-1] == {
+        "series_id": "ser-bad",
+        "state": "quarantined",
+        "instances": 1,
+        "revision": 1,
+        "received_at": listed[-1]["received_at"],
+        "from": "SCANNER",
+        "reason": "why",
+    }
