@@ -117,6 +117,10 @@ class RowExists(TransientError):
     """Two processes inserted the same row: whoever comes second looks again and finds it."""
 
 
+class RowRefused(CovnodeError):
+    """Final: the database cannot hold a value of this row; the message does not quote it."""
+
+
 class WeightsMismatch(CovnodeError):
     """Model weights are absent or differ from the sha256 of their manifest."""
 

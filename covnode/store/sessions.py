@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from covnode.errors import RowExists, StaleClaim, TransientError
+from covnode.errors import RowExists, RowRefused, StaleClaim, TransientError
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 
@@ -22,6 +22,8 @@ def transactions(engine: sa.Engine) -> Transaction:
         full, the file is damaged. The block had no effect.
     RowExists
         Another process wrote the same row first.
+    RowRefused
+        A value is out of the range of its column.
     """
 
     @contextmanager
@@ -31,8 +33,8 @@ def transactions(engine: sa.Engine) -> Transaction:
                 yield session
         except sa.exc.IntegrityError:
             raise RowExists("another process wrote the same row first") from None
-        except sa.exc.DataError:
-            raise  # of this one row, and of no help to try again
+        except sa.exc.DataError as error:
+            raise RowRefused(f"the database cannot hold a value ({type(error.orig).__name__})") from None
         except sa.exc.DBAPIError as error:
             raise TransientError(f"the database cannot be used at present ({type(error.orig).__name__})") from None
         except sa.exc.TimeoutError:
