@@ -5,6 +5,7 @@ Comes from the spool, after a process died between Success and its message; goes
 
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.filereader import read_file_meta_info
 
@@ -16,7 +17,6 @@ from covnode.receive.spool import Spool
 from covnode.records.arrival import ArrivedInstance
 
 _META_START = 128 + 4 + 8
-_CHUNK_BYTES = 1 << 20
 
 
 def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
@@ -36,15 +36,9 @@ def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
         with quietly():
             meta = read_file_meta_info(path)
         with path.open("rb") as file:
-            file.seek(_META_START)
-            start = _META_START + 4 + int.from_bytes(file.read(4), "little")
-            values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID))
-            file.seek(start)
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-            size_bytes = file.tell()
-        if digest.hexdigest() != path.stem:
+            start = _start_of_data_set(file)
+        values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID))
+        if not is_whole(path):
             return None
         study, series, instance, patient = spool.digests(values)
         return ArrivedInstance(
@@ -55,13 +49,32 @@ def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
             sop_class_uid=uid(values, header.SOP_CLASS_UID, "SOPClassUID"),
             transfer_syntax_uid=str(meta.TransferSyntaxUID),
             content_sha256=path.stem,
-            size_bytes=size_bytes,
+            size_bytes=path.stat().st_size,
             file_name=name,
-            source_ae_title=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
+            # No digest covers the file meta information, and PostgreSQL takes no NUL.
+            source_ae_title="".join(filter(str.isprintable, str(meta.get("SourceApplicationEntityTitle", "")))).strip(),
             facts=slice_facts(values, stat=False),
         )
     except (InstanceRefused, *MALFORMED):
         return None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the data set of a durable file is the one that the file is named for; reads all of it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(_start_of_data_set(file))
+        return hashlib.file_digest(file, "sha256").hexdigest() == path.stem
+
+
+def _start_of_data_set(file: BinaryIO) -> int:
+    file.seek(_META_START)
+    return _META_START + 4 + int.from_bytes(file.read(4), "little")
 
 
 def _first(path: Path, start: int, count: int) -> bytes:

@@ -98,7 +98,7 @@ def test_what_the_header_says_comes_with_the_instance(spool, syntax):
     assert kept.facts.instance_number == 7
     assert kept.facts.position_lps_mm == (-100.0, -120.5, 33.0)
     assert kept.facts.orientation_lps == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    assert kept.facts.expected_instances == 40
+    assert (kept.facts.expected_instances, kept.facts.images_in_acquisition) == (None, 40)
     assert kept.facts.image_type == "ORIGINAL\\PRIMARY\\AXIAL"
     assert kept.facts.stat
     assert kept.study_digest == digest("study", "1.2.3")
@@ -199,6 +199,13 @@ def test_a_recovered_instance_is_what_the_door_would_have_told(spool, tmp_path):
     kept = keep(spool, data_set())
     path = tmp_path / "spool" / kept.file_name
     assert recovered(spool, path, kept.file_name) == kept
+
+
+def test_a_sender_whose_name_rotted_on_the_disk_is_recovered_without_what_no_database_takes(spool, tmp_path):
+    kept = keep(spool, data_set())
+    path = tmp_path / "spool" / kept.file_name
+    path.write_bytes(path.read_bytes().replace(b"CT 01", b"C\0 01"))
+    assert recovered(spool, path, kept.file_name).source_ae_title == "C 01"
 
 
 def test_a_damaged_file_is_not_recovered(spool, tmp_path):
