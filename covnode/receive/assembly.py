@@ -98,9 +98,13 @@ _ASSOCIATION = {RELEASED: "released", ABORTED: "aborted", OPEN: "still open"}
 
 def _rule(evidence: Evidence, limits: CompletenessSettings) -> tuple[str, float]:
     """Return the rule that applies, and how long the series must be quiet by it."""
-    if evidence.is_all_there:
+    is_of_acquisitions = evidence.expected_by == "acquisition"
+    if evidence.is_all_there and not is_of_acquisitions:
         return EXPECTED_COUNT, 0.0 if evidence.association == RELEASED else limits.idle_s
-    if evidence.is_short:
+    if evidence.is_all_there:
+        # Another acquisition may follow, of which nothing is announced yet.
+        rule, wait_s = EXPECTED_COUNT, limits.idle_s
+    elif evidence.is_short:
         rule, wait_s = TOO_FEW, limits.gap_idle_s
     elif evidence.contents.seems_whole:
         rule, wait_s = NO_GAP, limits.idle_s
@@ -115,12 +119,11 @@ def _rule(evidence: Evidence, limits: CompletenessSettings) -> tuple[str, float]
 
 def _came(evidence: Evidence) -> str:
     contents = evidence.contents
-    if evidence.is_all_there:
-        return f"{contents.instances} of {evidence.expected} expected instances"
-    if not evidence.is_short:
+    if not evidence.is_all_there and not evidence.is_short:
         return f"{_kind(contents)}{_row(contents)}"
-    gaps = _row(contents) if contents.geometry.gaps else ""
-    return f"{contents.instances} of {evidence.expected} expected instances{gaps}"
+    whose = "images of the scan" if evidence.expected_by == "acquisition" else "expected instances"
+    gaps = _row(contents) if evidence.is_short and contents.geometry.gaps else ""
+    return f"{contents.instances} of {evidence.expected} {whose}{gaps}"
 
 
 def _kind(contents: Contents) -> str:

@@ -4,7 +4,7 @@ Comes from the association ledger and the facts of its instances; goes to the ru
 whoever asks why a series counts as complete. Holds no identity.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -16,7 +16,8 @@ RELEASED = "released"
 ABORTED = "aborted"
 OPEN = "open"
 
-ExpectedBy = Literal["tag", "c-find"]
+ExpectedBy = Literal["tag", "acquisition", "c-find"]
+"""Who says how many instances are to come; the count of the acquisitions seen says nothing of one still to come."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Contents:
     missing_numbers
         Instance Numbers between the smallest and the largest that did not come; None: not all instances have one.
     expected_by_tag
-        How many instances the headers announce.
+        How many instances of the series the headers announce.
+    expected_by_acquisition
+        How many images the headers announce of the acquisitions seen so far, together.
     """
 
     instances: int
@@ -40,6 +43,14 @@ class Contents:
     missing_numbers: int | None
     geometry: StackGeometry
     expected_by_tag: int | None
+    expected_by_acquisition: int | None = None
+
+    @property
+    def announced(self) -> tuple[int | None, ExpectedBy | None]:
+        """How many instances the headers announce, and by what."""
+        if self.expected_by_tag is not None:
+            return self.expected_by_tag, "tag"
+        return self.expected_by_acquisition, None if self.expected_by_acquisition is None else "acquisition"
 
     @property
     def seems_whole(self) -> bool:
@@ -110,7 +121,8 @@ def contents_of(instances: Sequence[SliceFacts | None]) -> Contents:
         frames=sum(facts.frames for facts in known if facts.frames and facts.frames > 1),
         missing_numbers=_missing_numbers(known),
         geometry=geometry_of(known),
-        expected_by_tag=_expected(known),
+        expected_by_tag=max((facts.expected_instances or 0 for facts in known), default=0) or None,
+        expected_by_acquisition=_in_acquisitions(known),
     )
 
 
@@ -121,14 +133,14 @@ def _missing_numbers(instances: Sequence[SliceFacts]) -> int | None:
     return max(numbers) - min(numbers) + 1 - len(numbers)
 
 
-def _expected(instances: Sequence[SliceFacts]) -> int | None:
-    by_acquisition: dict[int | None, int] = defaultdict(int)
+def _in_acquisitions(instances: Sequence[SliceFacts]) -> int | None:
+    """Add up what is announced of each acquisition; None where one says nothing, or more came of it than it says."""
+    announced: dict[int | None, int] = defaultdict(int)
+    came: Counter[int | None] = Counter()
     for facts in instances:
-        if facts.expected_instances and facts.expected_instances > 0:
-            number = facts.acquisition_number
-            by_acquisition[number] = max(by_acquisition[number], facts.expected_instances)
-    if not by_acquisition:
+        number = facts.acquisition_number
+        announced[number] = max(announced[number], facts.images_in_acquisition or 0)
+        came[number] += 1
+    if not announced or any(announced[number] < count for number, count in came.items()):
         return None
-    largest = max(by_acquisition.values())
-    # One tag counts the series, another the acquisition: with more instances than it says, it was the acquisition.
-    return largest if len(instances) <= largest else sum(by_acquisition.values())
+    return sum(announced.values())

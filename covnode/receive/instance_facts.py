@@ -54,8 +54,6 @@ def slice_facts(values: RawValues, *, stat: bool) -> SliceFacts:
     """Return where the instance lies in its series; ``stat``: the sender asked for haste."""
     orientation = _numbers(values, header.IMAGE_ORIENTATION_PATIENT, 6)
     position = _numbers(values, header.IMAGE_POSITION_PATIENT, 3)
-    expected = (header.NUMBER_OF_SERIES_RELATED_INSTANCES, header.IMAGES_IN_ACQUISITION)
-    counts = [count for tag in expected if (count := _integer(values, tag)) is not None and count > 0]
     priorities = (header.STUDY_PRIORITY_ID, header.REQUESTED_PROCEDURE_PRIORITY)
     return SliceFacts(
         instance_number=_integer(values, header.INSTANCE_NUMBER),
@@ -63,7 +61,8 @@ def slice_facts(values: RawValues, *, stat: bool) -> SliceFacts:
         position_lps_mm=None if position is None else (position[0], position[1], position[2]),
         orientation_lps=None if orientation is None else (*orientation[:3], *orientation[3:6]),  # type: ignore[arg-type]
         frames=_integer(values, header.NUMBER_OF_FRAMES),
-        expected_instances=counts[0] if counts else None,
+        expected_instances=_count(values, header.NUMBER_OF_SERIES_RELATED_INSTANCES),
+        images_in_acquisition=_count(values, header.IMAGES_IN_ACQUISITION),
         image_type=_code_strings(values, header.IMAGE_TYPE),
         stat=stat or any((_text(values, tag) or "").upper() in _STAT for tag in priorities),
     )
@@ -89,6 +88,11 @@ def _integer(values: RawValues, tag: int) -> int | None:
     except ValueError:
         return None
     return number if number is not None and abs(number) <= _LARGEST_COUNT else None
+
+
+def _count(values: RawValues, tag: int) -> int | None:
+    number = _integer(values, tag)
+    return number if number is not None and number > 0 else None
 
 
 def _numbers(values: RawValues, tag: int, count: int) -> tuple[float, ...] | None:

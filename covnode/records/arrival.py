@@ -20,8 +20,9 @@ class SliceFacts:
     frames
         Number of Frames of a multi-frame instance.
     expected_instances
-        How many instances the series is to have: Number of Series Related Instances (0020,1209) or Images in
-        Acquisition (0020,1002).
+        How many instances the series is to have: Number of Series Related Instances (0020,1209).
+    images_in_acquisition
+        How many images its acquisition came to (0020,1002): of a series there may be several.
     image_type
         Image Type, the values joined by a backslash.
     stat
@@ -35,6 +36,7 @@ class SliceFacts:
     orientation_lps: tuple[float, float, float, float, float, float] | None = None
     frames: int | None = None
     expected_instances: int | None = None
+    images_in_acquisition: int | None = None
     image_type: str | None = None
     stat: bool = False
 

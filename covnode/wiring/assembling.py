@@ -99,7 +99,7 @@ class Assembling:
         counted = self.counts.answer((row.series_id, row.revision))
         if counted is not None and counted >= contents.instances:
             return counted, "c-find"
-        return contents.expected_by_tag, None if contents.expected_by_tag is None else "tag"
+        return contents.announced
 
     def _is_asked(self, row: SeriesRow, quiet_s: float) -> bool:
         """Ask the source of a quiet series how many instances it has; return whether the answer is awaited."""

@@ -124,7 +124,7 @@ def pushed(node, folder):
 
 def test_the_evidence_says_why_a_series_is_complete(node_with, write):
     node = node_with()
-    counted = write("counted", ImagesInAcquisition=SLICES)
+    counted = write("counted", NumberOfSeriesRelatedInstances=SLICES)
     whole = write("whole")
     push(node, counted)
     push(node, whole)
@@ -141,7 +141,7 @@ def test_the_evidence_says_why_a_series_is_complete(node_with, write):
         "association released, 12 of 12 expected instances",
         f"association released, 12 slices without a gap at {spacing}, no slice for 1 s",
         f"association released, 11 slices at {spacing} with 1 gap of {twice}, no slice for 4 s",
-        "association released, 8 of 12 expected instances, no slice for 4 s",
+        "association released, 8 of 12 images of the scan, no slice for 4 s",
         f"association aborted, 12 slices without a gap at {spacing}, no slice for 3 s",
         f"association still open, 12 slices without a gap at {spacing}, no slice for 2 s",
     ]
@@ -154,7 +154,7 @@ def test_the_evidence_says_why_a_series_is_complete(node_with, write):
         "still_open",
     ]
     assert series[0]["evidence"]["quiet_s"] < 1
-    assert series[3]["evidence"]["expected_by"] == "tag"
+    assert [series[number]["evidence"]["expected_by"] for number in (0, 3)] == ["tag", "acquisition"]
     assert shown(node, "series", "show", series[2]["series_id"])["evidence"] == series[2]["evidence"]
     (finding,) = [row for row in shown(node, "doctor") if row["check"] == "series"]
     assert (

@@ -139,6 +139,41 @@ def test_a_count_that_was_exceeded_counts_nothing():
     assert verdict(replace(more, quiet_s=5), LIMITS).rule == assembly.NO_GAP
 
 
+def scans(*counts, announced=60):
+    """One stack, whose acquisitions came to so many images."""
+    numbers = [number for number, count in enumerate(counts, start=1) for _ in range(count)]
+    slices = [
+        SliceFacts(
+            acquisition_number=number,
+            images_in_acquisition=announced,
+            position_lps_mm=(0.0, 0.0, 5.0 * k),
+            orientation_lps=AXIAL,
+        )
+        for k, number in enumerate(numbers)
+    ]
+    contents = contents_of(slices)
+    return Evidence(RELEASED, 0.0, 100.0, contents, *contents.announced)
+
+
+@pytest.mark.parametrize(
+    ("known", "association", "wait_s", "rule", "came"),
+    [
+        (scans(60), RELEASED, 5, assembly.EXPECTED_COUNT, "60 of 60 images of the scan"),
+        (scans(60), OPEN, 20, assembly.STILL_OPEN, "60 of 60 images of the scan"),
+        (scans(60), ABORTED, 60, assembly.BROKEN_OFF, "60 of 60 images of the scan"),
+        (scans(60, 1), RELEASED, 30, assembly.TOO_FEW, "61 of 120 images of the scan"),
+        (scans(60, 60), RELEASED, 5, assembly.EXPECTED_COUNT, "120 of 120 images of the scan"),
+        (scans(61), RELEASED, 5, assembly.NO_GAP, "61 slices without a gap at 5 mm"),
+    ],
+)
+def test_the_count_of_one_acquisition_is_not_the_end_of_a_series(known, association, wait_s, rule, came):
+    known = replace(known, association=association)
+    assert verdict(replace(known, quiet_s=wait_s - 0.1), LIMITS) is None
+    found = verdict(replace(known, quiet_s=wait_s), LIMITS)
+    assert found.rule == rule
+    assert f", {came}, no slice for {wait_s} s" in found.sentence
+
+
 @pytest.mark.parametrize("association", [RELEASED, OPEN, ABORTED])
 @pytest.mark.parametrize("contents", [COUNTED, WHOLE, GAP, SHORT, UNKNOWN])
 def test_no_rule_holds_before_the_least_wait(contents, association):

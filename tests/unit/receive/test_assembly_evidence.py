@@ -179,17 +179,30 @@ def test_a_radial_reformat_is_not_taken_for_a_stack():
         ([1] * 10, [40] * 10, 40),
         ([1] * 10, [None] * 9 + [40], 40),
         ([None] * 3, [None] * 3, None),
-        ([1] * 3, [0, -4, None], None),
-        ([1] * 4 + [2] * 4, [10] * 8, 10),  # of the series, so far
-        ([1] * 10 + [2] * 4, [10] * 14, 20),  # more came than the tag says: it says it of each acquisition
+        ([None] * 3, [5] * 3, 5),
+        ([1] * 4 + [2] * 4, [10] * 8, 20),
+        ([1] * 10 + [2] * 4, [10] * 10 + [6] * 4, 16),
+        ([1] * 10 + [2] * 4, [10] * 10 + [None] * 4, None),  # the second one says nothing
+        ([1] * 12 + [2] * 8, [10] * 20, None),  # of the first one more came than it says: it is no count
     ],
 )
-def test_the_expected_count_is_read_from_the_tags(acquisitions, counts, expected):
+def test_the_tag_of_the_acquisition_is_added_up_over_those_seen(acquisitions, counts, expected):
     slices = [
-        SliceFacts(acquisition_number=number, expected_instances=count)
+        SliceFacts(acquisition_number=number, images_in_acquisition=count)
         for number, count in zip(acquisitions, counts, strict=True)
     ]
-    assert contents_of(slices).expected_by_tag == expected
+    contents = contents_of(slices)
+    assert contents.expected_by_tag is None
+    assert contents.announced == (expected, None if expected is None else "acquisition")
+
+
+@pytest.mark.parametrize(("counts", "expected"), [([40] * 3, 40), ([None, 40, 12], 40), ([None] * 3, None), ([], None)])
+def test_the_tag_of_the_series_goes_before_that_of_the_acquisition(counts, expected):
+    slices = [SliceFacts(expected_instances=count, images_in_acquisition=12) for count in counts]
+    contents = contents_of(slices)
+    assert contents.expected_by_tag == expected
+    if expected:
+        assert contents.announced == (40, "tag")
 
 
 @pytest.mark.parametrize(
