@@ -19,18 +19,16 @@ from pydicom.uid import UID
 from covnode.choose.conditions import Value
 from covnode.choose.geometry import (
     Extent,
-    Orientation,
     Placed,
-    Point,
     along_normal,
     extent_of,
     most_frequent_orientation,
-    normal_of,
 )
 from covnode.choose.names import SOP_CLASS, Kind, kind_of
 from covnode.dicom.reading import quietly, read_header
 from covnode.dicom.values import items, numbers, texts
 from covnode.errors import NotDicom, StorageAway
+from covnode.imaging.slice_axis import Orientation, Point, normal_of
 from covnode.records.arrival import SliceFacts
 
 _MOST_MULTI_FRAME_FILES = 16

@@ -3,15 +3,13 @@
 Called by facts. Judges nothing: the volume stage is strict about geometry and says what is wrong with it.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-Point = tuple[float, float, float]
-Orientation = tuple[float, float, float, float, float, float]
+from covnode.imaging.slice_axis import Orientation, Point, along, normal_of
 
 _SAME_PLACE_MM = 0.01
 
@@ -53,11 +51,11 @@ def extent_of(images: Sequence[Placed]) -> Extent:
     alike = [image for image in images if _rounded(image.orientation_lps) == _rounded(orientation)]
     if any(image.position_lps_mm is None for image in alike):
         return Extent(axial)
-    along = sorted(along_normal(image, normal) for image in alike)
-    steps = [high - low for low, high in pairwise(along) if high - low > _SAME_PLACE_MM]
-    if not steps:
+    places_mm = sorted(along_normal(image, normal) for image in alike)
+    steps_mm = [high - low for low, high in pairwise(places_mm) if high - low > _SAME_PLACE_MM]
+    if not steps_mm:
         return Extent(axial, 0.0)
-    return Extent(axial, along[-1] - along[0], float(median(steps)))
+    return Extent(axial, places_mm[-1] - places_mm[0], float(median(steps_mm)))
 
 
 def most_frequent_orientation(images: Sequence[Placed]) -> Orientation | None:
@@ -69,20 +67,9 @@ def most_frequent_orientation(images: Sequence[Placed]) -> Orientation | None:
     return next(orientation for orientation in stated if _rounded(orientation) == frequent)
 
 
-def normal_of(orientation: Orientation) -> Point | None:
-    """Return the unit vector of the slice axis; None where the cosines span no plane."""
-    (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-    length = math.hypot(*normal)
-    if not 0.1 < length < math.inf:
-        return None
-    return (normal[0] / length, normal[1] / length, normal[2] / length)
-
-
 def along_normal(image: Placed, normal: Point) -> float:
     """Position of an image along the slice axis in mm; 0 where it is not known."""
-    position = image.position_lps_mm or (0.0, 0.0, 0.0)
-    return sum(p * n for p, n in zip(position, normal, strict=True))
+    return along(normal, image.position_lps_mm) if image.position_lps_mm is not None else 0.0
 
 
 def _rounded(orientation: Orientation | None) -> tuple[float, ...]:

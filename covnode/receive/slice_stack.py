@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from covnode.imaging.slice_axis import Point, along, normal_of
 from covnode.records.arrival import SliceFacts
 
 SAME_POSITION_MM = 0.01
@@ -30,8 +31,6 @@ FEWEST_POSITIONS = 3
 
 MOST_ORIENTATIONS = 16
 """With more (radial reformats) there is no stack to speak of."""
-
-Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class StackGeometry:
 class _Parallel:
     """Slices of one orientation: distance along the normal, by acquisition."""
 
-    normal: Vector
+    normal: Point
     along_mm: dict[int | None, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -79,16 +78,16 @@ def geometry_of(slices: Iterable[SliceFacts]) -> StackGeometry:
     stacks: list[_Parallel] = []
     for facts in slices:
         total += 1
-        normal = _normal(facts)
-        if normal is None or facts.position_lps_mm is None:
+        normal = None if facts.orientation_lps is None else normal_of(facts.orientation_lps)
+        if normal is None or facts.position_lps_mm is None or not all(map(math.isfinite, facts.position_lps_mm)):
             continue
         placed += 1
-        stack = next((known for known in stacks if abs(_dot(known.normal, normal)) > PARALLEL_COSINE), None)
+        stack = next((known for known in stacks if abs(along(known.normal, normal)) > PARALLEL_COSINE), None)
         if stack is None:
             if len(stacks) == MOST_ORIENTATIONS:
                 return StackGeometry()
             stacks.append(stack := _Parallel(normal))
-        stack.along_mm[facts.acquisition_number].append(_dot(stack.normal, facts.position_lps_mm))
+        stack.along_mm[facts.acquisition_number].append(along(stack.normal, facts.position_lps_mm))
     rows = [row for stack in stacks for row in _rows(stack)]
     if not rows:
         return StackGeometry()
@@ -139,18 +138,3 @@ def _row(along_mm: Sequence[float]) -> _Row | None:
         tuple(step_mm for step_mm in steps_mm if step_mm > HOLE_FACTOR * spacing_mm),
         all(abs(step_mm - spacing_mm) <= tolerance_mm for step_mm in steps_mm),
     )
-
-
-def _normal(facts: SliceFacts) -> Vector | None:
-    if facts.orientation_lps is None or facts.position_lps_mm is None:
-        return None
-    a, b, c, d, e, f = facts.orientation_lps
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-    length = math.sqrt(_dot(normal, normal))
-    if not (length > 0.5 and math.isfinite(length) and all(map(math.isfinite, facts.position_lps_mm))):
-        return None
-    return (normal[0] / length, normal[1] / length, normal[2] / length)
-
-
-def _dot(a: Vector, b: Vector) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
