@@ -7,7 +7,11 @@ a task held; what matters of their events is logged by covnode under its own ids
 
 import logging
 import sys
+import threading
+import traceback
 import warnings
+from pathlib import Path
+from types import TracebackType
 from typing import cast
 
 import structlog
@@ -55,6 +59,25 @@ def configure_logs(level: str, role: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What Python prints of an error that nobody caught holds its message, and that may quote a value.
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_end_of_thread
+
+
+def _log_uncaught(kind: type[BaseException], _error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        _log_death(kind, trace, threading.current_thread().name)
+
+
+def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    if end.exc_type is not SystemExit:
+        _log_death(end.exc_type, end.exc_traceback, end.thread.name if end.thread else "")
+
+
+def _log_death(kind: type[BaseException], trace: TracebackType | None, thread: str) -> None:
+    frames = traceback.extract_tb(trace, limit=-1)
+    where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+    get_logger().error("uncaught_error", error=kind.__name__, thread=thread, where=where[0] if where else "")
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

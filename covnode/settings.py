@@ -188,6 +188,10 @@ class Settings(_Section):
     deliver: DeliverSettings = DeliverSettings()
     peers: dict[str, PeerSettings] = Field(default_factory=dict)
 
+    def peers_called(self, ae_title: str) -> dict[str, PeerSettings]:
+        """Return the peers of that AE title, by name."""
+        return {name: peer for name, peer in self.peers.items() if peer.ae_title.strip() == ae_title.strip()}
+
 
 class Home:
     """The node's folder and what lies where in it."""

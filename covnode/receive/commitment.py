@@ -5,9 +5,9 @@ receiver's wiring finds it, looks what is durable and has receive.commitment_rep
 instance itself.
 """
 
+import hashlib
 import json
 import os
-import re
 import secrets
 import threading
 import time
@@ -15,18 +15,26 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from pydicom import Dataset
 from pynetdicom import evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 
 from covnode.dicom.dimse import PROCESSING_FAILURE, SUCCESS
 from covnode.errors import CommitmentRefused, CovnodeError
 from covnode.logs import get_logger
-from covnode.receive.commitment_report import INSTANCE, Reference, deliver, read_report, report_file
+from covnode.receive.commitment_report import (
+    INSTANCE,
+    NotAnsweredError,
+    Reference,
+    deliver_on_same,
+    read_report,
+    report_file,
+)
+from covnode.receive.instance_facts import is_uid
 from covnode.receive.spool import sync_folder
+from covnode.receive.upper_layer import DoorAssociation
 from covnode.records.arrival import CommitmentAsked
 
 # Statuses of N-ACTION, PS3.7 10.1.4.1.10.
@@ -37,8 +45,9 @@ NO_SUCH_ACTION = 0x0123
 RESOURCE_LIMITATION = 0x0213
 
 _REQUEST_STORAGE_COMMITMENT = 1
-_UID = re.compile(r"[0-9.]{1,64}")
 _QUIET_S = 0.75
+_MOST_WAITING = 10_000
+_MOST_WAITING_OF_ONE_AE = 1_000
 REQUEST_SUFFIX = ".json"
 
 
@@ -81,7 +90,7 @@ def references_of(action_type: int | None, requested_instance: str, information:
         for item in information.ReferencedSOPSequence
     )
     uids = [str(information.TransactionUID), *(uid for item in references for uid in (item.sop_class_uid, item.uid))]
-    if not references or not all(_UID.fullmatch(uid) for uid in uids):
+    if not references or not all(is_uid(uid) for uid in uids):
         raise CommitmentRefused("it refers to nothing, or by something that is no UID", INVALID_ARGUMENT)
     return references
 
@@ -94,7 +103,7 @@ def keep_request(request: CommitmentRequest, folder: Path) -> str:
     OSError
         The disk is full or broken: nothing is kept.
     """
-    name = f"com-{secrets.token_hex(6)}{REQUEST_SUFFIX}"
+    name = f"{_prefix(request.calling_ae_title)}{secrets.token_hex(6)}{REQUEST_SUFFIX}"
     path = folder / name
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -146,7 +155,7 @@ class CommitmentScp:
         self,
         folder: Path,
         tell: Callable[[CommitmentAsked], None],
-        association_id: Callable[[Association], str],
+        association_id: Callable[[object], str],
         closed_because: Callable[[], str | None],
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,7 +164,8 @@ class CommitmentScp:
         self._association_id = association_id
         self._closed_because = closed_because
         self._reporting: set[str] = set()
-        self._reported_at_s: WeakKeyDictionary[Association, float] = WeakKeyDictionary()
+        self._reported_at_s: WeakKeyDictionary[DoorAssociation, float] = WeakKeyDictionary()
+        self._without_answer: WeakSet[DoorAssociation] = WeakSet()
         self._lock = threading.Lock()
         self._log = get_logger()
 
@@ -175,23 +185,22 @@ class CommitmentScp:
             return PROCESSING_FAILURE, None
         return SUCCESS, None
 
-    def report_on_same(self, association: Association, file_name: str) -> bool:
+    def report_on_same(self, association: DoorAssociation, file_name: str) -> bool:
         """Give the report of a request on the association that it came on; return whether that is done.
 
         For a calling AE title that is no peer of the configuration: the receiver process asks the door for it by
         ``{"report": {"association_id": ..., "file_name": ...}}``, after it has put the verdict beside the request.
         With the answer Success both files are removed, which is how the receiver process sees that it is done.
 
-        Blocks until the peer has answered or its DIMSE timeout is over. It calls ``association.send_n_event_report``,
-        which clears ``_reactor_checkpoint``, waits for ``_is_paused``, sends by ``dimse.send_msg`` and takes the next
-        message by ``dimse.get_msg`` for the answer: so it runs between two messages, on the association's own thread
-        while that is paused or on another one. The N-ACTION has been answered by then.
+        An errand of the association's own thread (``run_soon``), between two messages: the N-ACTION has been answered
+        by then. It ends when the peer has answered, does not for long, or asks for the release.
 
         Returns False while the peer is not quiet: who is in the middle of sending (C-STORE, the next N-ACTION) mostly
-        takes the next message for the answer to its own, and would break off.
+        takes the next message for the answer to its own, and would break off. A peer that has left one report without
+        an answer gets no other on this association (PS3.7 D.3.3.3: one operation at a time).
         """
         with self._lock:
-            if file_name in self._reporting or not self._is_quiet(association):
+            if file_name in self._reporting or association in self._without_answer or not self._is_quiet(association):
                 return False
             self._reporting.add(file_name)
         try:
@@ -201,18 +210,20 @@ class CommitmentScp:
                 self._reporting.discard(file_name)
                 self._reported_at_s[association] = time.monotonic()
 
-    def _is_quiet(self, association: Association) -> bool:
+    def _is_quiet(self, association: DoorAssociation) -> bool:
         """Whether the peer has sent nothing for a while but its answer to the report before."""
-        quiet_s = float(getattr(association, "quiet_s", _QUIET_S))
+        quiet_s = association.quiet_s
         return quiet_s >= _QUIET_S or time.monotonic() - quiet_s <= self._reported_at_s.get(association, 0.0)
 
-    def _report(self, association: Association, request: Path) -> bool:
+    def _report(self, association: DoorAssociation, request: Path) -> bool:
         try:
             report = read_report(report_file(request))
-            deliver(association, report)
+            deliver_on_same(association, report)
         except FileNotFoundError:
             return True
         except (CovnodeError, OSError, ValueError) as error:
+            if isinstance(error, NotAnsweredError):
+                self._without_answer.add(association)
             reason = str(error) if isinstance(error, CovnodeError) else type(error).__name__
             self._log.warning("commitment_report_on_same_failed", request=request.stem, reason=reason)
             return False
@@ -231,14 +242,27 @@ class CommitmentScp:
         reason = self._closed_because()
         if reason is not None:
             raise CommitmentRefused(reason, RESOURCE_LIMITATION)
+        calling_ae_title = event.assoc.requestor.ae_title.strip()
+        self._require_room(calling_ae_title)
         requested = cast("N_ACTION", event.request)
         information = event.action_information
         references = references_of(event.action_type, str(requested.RequestedSOPInstanceUID), information)
         request = CommitmentRequest(
-            calling_ae_title=event.assoc.requestor.ae_title.strip(),
+            calling_ae_title=calling_ae_title,
             association_id=association_id,
             asked_at_s=time.time(),
             transaction_uid=str(information.TransactionUID),
             references=references,
         )
         return keep_request(request, self._folder)
+
+    def _require_room(self, calling_ae_title: str) -> None:
+        waiting = [path.name for path in self._folder.glob(f"*{REQUEST_SUFFIX}")]
+        of_this_ae = sum(name.startswith(_prefix(calling_ae_title)) for name in waiting)
+        if len(waiting) >= _MOST_WAITING or of_this_ae >= _MOST_WAITING_OF_ONE_AE:
+            raise CommitmentRefused("too many requests wait for their report", RESOURCE_LIMITATION)
+
+
+def _prefix(calling_ae_title: str) -> str:
+    """Return how the names of an AE's requests begin, so that they are counted without being read."""
+    return f"com-{hashlib.sha256(calling_ae_title.encode()).hexdigest()[:8]}-"

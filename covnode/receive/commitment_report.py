@@ -7,15 +7,21 @@ this node opens or on the one that the request came on. It decides nothing.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 from pydicom import Dataset
+from pydicom.uid import UID
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
 
 from covnode.dicom.association import Destination, associate
 from covnode.dicom.dimse import STORAGE_COMMITMENT, SUCCESS
 from covnode.errors import TransientError
+from covnode.receive.own_request import answer_to
+from covnode.receive.upper_layer import DoorAssociation
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known SOP Instance of the Push Model (PS3.4 J.3.5)."""
@@ -26,6 +32,12 @@ CLASS_INSTANCE_CONFLICT = 0x0119
 
 _COMPLETE: Literal[1] = 1
 _FAILURES_EXIST: Literal[2] = 2
+# Waiting holds up nothing: what the peer asks or ends meanwhile is served.
+_ANSWERED_WITHIN_S = 30.0
+
+
+class NotAnsweredError(TransientError):
+    """A report was sent on the association that asked for it, and no answer came."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,35 @@ def deliver(association: Association, report: Report) -> None:
     if answer != SUCCESS:
         said = "nothing" if answer is None else f"{answer:04X}"
         raise TransientError(f"the peer answers the report with {said}")
+
+
+def deliver_on_same(association: DoorAssociation, report: Report) -> None:
+    """Give the report on the association that the request came on, by an errand of its thread.
+
+    Raises
+    ------
+    TransientError
+        It cannot be given here, or the answer is another than Success.
+    NotAnsweredError
+        The peer gives no answer, so that nothing else can be asked of it on this association.
+    """
+    context = next((one for one in association.accepted_contexts if one.abstract_syntax == STORAGE_COMMITMENT), None)
+    if context is None or context.context_id is None or not association.is_established:
+        raise TransientError("the association is closed or cannot carry the report")
+    event_type, information = event_of(report)
+    syntax = context.transfer_syntax[0]
+    request = N_EVENT_REPORT()
+    request.MessageID = 1
+    request.AffectedSOPClassUID = UID(STORAGE_COMMITMENT)
+    request.AffectedSOPInstanceUID = UID(INSTANCE)
+    request.EventTypeID = event_type
+    encoded = encode(information, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    request.EventInformation = BytesIO(encoded or b"")
+    answer = answer_to(association, request, context.context_id, _ANSWERED_WITHIN_S)
+    if answer is None:
+        raise NotAnsweredError("the peer does not answer the report")
+    if answer.Status != SUCCESS:
+        raise TransientError(f"the peer answers the report with {answer.Status or 0:04X}")
 
 
 def deliver_to(calling_ae_title: str, destination: Destination, report: Report) -> None:

@@ -4,7 +4,6 @@ Called to fetch what lies in an archive, and by the assembly of series as eviden
 original UIDs, which go to the retrieval and nowhere else. It moves no object.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,10 +13,10 @@ from pydicom.multival import MultiValue
 from covnode.dicom.association import Destination, associate
 from covnode.dicom.dimse import SUCCESS
 from covnode.errors import ConfigurationError, DeliveryRefused, TransientError
+from covnode.receive.instance_facts import is_uid
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _PENDING = frozenset({0xFF00, 0xFF01})
-_UID = re.compile(r"[0-9.]{1,64}")
 _CT = "CT"
 
 
@@ -109,7 +108,7 @@ def _identifier(level: str, **values: str) -> Dataset:
 
 
 def _uid(text: str) -> str:
-    if not _UID.fullmatch(text):
+    if not is_uid(text):
         raise ConfigurationError("what is asked for is no UID: figures and dots only, without wildcards.")
     return text
 

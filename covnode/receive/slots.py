@@ -5,13 +5,18 @@ no counter that a killed door could leave wrong.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
 _GUARD = "guard"
+# It is held for well under a millisecond by whoever is not stopped.
+_GUARD_WITHIN_S = 1.0
+_LOOK_AGAIN_S = 0.0005
 
 
 class Slot:
@@ -57,7 +62,7 @@ class AssociationSlots:
         Raises
         ------
         OSError
-            A file cannot be opened or written.
+            A file cannot be opened or written, or a process that was stopped holds the guard.
         """
         name = calling.encode("utf-8", "replace")
         free: Path | None = None
@@ -80,7 +85,13 @@ class AssociationSlots:
             return _hold(free, name)
 
     def in_use(self) -> int:
-        """Return how many associations are open now."""
+        """Return how many associations are open now.
+
+        Raises
+        ------
+        OSError
+            As for `take`.
+        """
         held = 0
         with self._guarded():
             for path in self._folder.iterdir():
@@ -93,7 +104,11 @@ class AssociationSlots:
     def _guarded(self) -> Iterator[None]:
         # Whoever looks at a file by locking it would else make it seem taken to another who looks at that moment.
         with FileIO(self._folder / _GUARD, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            deadline_s = time.monotonic() + _GUARD_WITHIN_S
+            while not _lock(file):
+                if time.monotonic() > deadline_s:
+                    raise OSError(errno.EAGAIN, "another process holds the places and does not go on")
+                time.sleep(_LOOK_AGAIN_S)
             yield
 
 
@@ -107,9 +122,15 @@ def _hold(path: Path, name: bytes) -> Slot:
 
 def _is_held(file: FileIO) -> bool:
     """Return whether somebody holds the file; a lock belongs to the open file, so threads exclude each other too."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(file):
         return True
     fcntl.flock(file, fcntl.LOCK_UN)
     return False
+
+
+def _lock(file: FileIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

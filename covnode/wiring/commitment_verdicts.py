@@ -1,7 +1,8 @@
 """What a storage commitment may say: which of the named instances are durable here, and which are not.
 
 Comes from a request's references; looks into the database by keyed digest and at the spool's files; goes to the report.
-It never opens a file.
+It reads a
+file only where its length is not the recorded one.
 """
 
 import time
@@ -11,6 +12,7 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.errors import TransientError
 from covnode.receive.commitment import CommitmentRequest
 from covnode.receive.commitment_report import CLASS_INSTANCE_CONFLICT, NO_SUCH_OBJECT, Reference, Report
+from covnode.receive.recovery import is_whole
 from covnode.store.commitments import HeldFile, files_of
 from covnode.wiring.node import Node
 
@@ -60,8 +62,10 @@ class Verdicts:
         return Report(request.transaction_uid, tuple(stored), tuple(failed))
 
     def _is_durable(self, held: HeldFile) -> bool:
+        path = self.node.home.spool / held.file_name
         try:
-            return (self.node.home.spool / held.file_name).stat().st_size == held.size_bytes
+            # Where an instance came twice, the file may have the meta information of the other time, and its length.
+            return path.stat().st_size == held.size_bytes or is_whole(path)
         except FileNotFoundError:
             return False
         except OSError:

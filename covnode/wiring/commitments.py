@@ -229,10 +229,9 @@ class Commitments:
         report_file(path).unlink(missing_ok=True)
 
     def _peer(self, ae_title: str) -> Destination | None:
-        timeout_s = self._node.settings.deliver.timeout_s
-        for name, peer in self._node.settings.peers.items():
-            if peer.ae_title.strip() == ae_title:
-                return Destination(name, peer.ae_title, peer.host, peer.port, timeout_s)
+        settings = self._node.settings
+        for name, peer in settings.peers_called(ae_title).items():
+            return Destination(name, peer.ae_title, peer.host, peer.port, settings.deliver.timeout_s)
         return None
 
     def _give_up(self, path: Path, reason: str) -> None:

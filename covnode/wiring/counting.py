@@ -92,10 +92,8 @@ class SourceCounts:
         self._questions = {key: value for key, value in self._questions.items() if key[0] in series_ids}
 
     def _peer(self, source_ae_title: str) -> str | None:
-        for name, peer in self.settings.peers.items():
-            if peer.count_by_find and peer.ae_title.strip() == source_ae_title.strip():
-                return name
-        return None
+        called = self.settings.peers_called(source_ae_title)
+        return next((name for name, peer in called.items() if peer.count_by_find), None)
 
     def _count(self, series_id: str, name: str, instance: Path) -> int | None:
         try:

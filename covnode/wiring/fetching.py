@@ -16,7 +16,6 @@ from itertools import product
 from pathlib import Path
 from typing import Literal, cast
 
-import sqlalchemy as sa
 from pynetdicom import _config
 from pynetdicom.association import Association
 
@@ -29,7 +28,7 @@ from covnode.receive.contexts import sop_class_uids, transfer_syntaxes
 from covnode.receive.query import FoundSeries
 from covnode.receive.retrieve import OnProgress
 from covnode.settings import Settings
-from covnode.store.tables import SeriesRow
+from covnode.store.series import id_of
 from covnode.wiring.node import Node
 
 Way = Literal["move", "get"]
@@ -70,15 +69,14 @@ def peer_of(settings: Settings, name: str) -> Destination:
     ConfigurationError
         There is none.
     """
-    found = {key: peer for key, peer in settings.peers.items() if name in {key, peer.ae_title, peer.ae_title.strip()}}
-    key = name if name in found else next(iter(found), None)
-    if key is None or (key != name and len(found) > 1):
+    found = {name: settings.peers[name]} if name in settings.peers else settings.peers_called(name)
+    if len(found) != 1:
         raise ConfigurationError(
-            f"there is no peer {name}: 'covnode peer list' lists all, 'covnode peer add' adds one."
-            if key is None
-            else f"several peers have the AE title {name}: give the name of one, 'covnode peer list' lists them."
+            f"several peers have the AE title {name}: give the name of one, 'covnode peer list' lists them."
+            if found
+            else f"there is no peer {name}: 'covnode peer list' lists all, 'covnode peer add' adds one."
         )
-    peer = found[key]
+    ((key, peer),) = found.items()
     return Destination(key, peer.ae_title, peer.host, peer.port, settings.deliver.timeout_s)
 
 
@@ -135,7 +133,7 @@ class Fetching:
     def _series_id(self, series: FoundSeries) -> str | None:
         digest = self._keys.digest(series.study_instance_uid, series.series_instance_uid)
         with self._node.transaction() as session:
-            return session.scalar(sa.select(SeriesRow.series_id).where(SeriesRow.series_digest == digest))
+            return id_of(session, digest)
 
 
 @dataclass

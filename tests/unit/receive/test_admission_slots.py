@@ -1,5 +1,6 @@
 """The places of associations are shared by processes and threads, and come back from a process that is killed."""
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -118,6 +119,19 @@ def test_looking_at_the_places_hides_none_from_who_takes_one(tmp_path):
     finally:
         stop.set()
         looking.join()
+
+
+def test_a_process_that_was_stopped_with_the_guard_blocks_nobody_for_long(tmp_path):
+    slots = AssociationSlots(tmp_path / "slots", 2, 2)
+    with (tmp_path / "slots" / "guard").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        begin_s = time.perf_counter()
+        with pytest.raises(OSError, match="does not go on"):
+            slots.take("CT1")
+        assert 0.9 < time.perf_counter() - begin_s < 5
+        with pytest.raises(OSError, match="does not go on"):
+            slots.in_use()
+    assert slots.take("CT1") is not None
 
 
 def test_a_title_names_no_file(tmp_path):

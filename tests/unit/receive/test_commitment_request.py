@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 from pydicom import Dataset
 
+from covnode.errors import TransientError
 from covnode.receive import commitment
 from covnode.receive.commitment import CommitmentScp, read_request
-from covnode.receive.commitment_report import INSTANCE, Reference, Report, report_file, write_report
+from covnode.receive.commitment_report import INSTANCE, NotAnsweredError, Reference, Report, report_file, write_report
 from covnode.records.arrival import CommitmentAsked
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -92,6 +93,7 @@ def test_file_and_folder_are_synced_before_success(make_scp, folder, monkeypatch
         (action(information(ReferencedSOPSequence=[Dataset()])), 0x0115),
         (action(information(ReferencedSOPSequence=[reference(), reference(uid="")])), 0x0115),
         (action(information(ReferencedSOPSequence=[reference(sop_class="CT")])), 0x0115),
+        (action(information(ReferencedSOPSequence=[reference(uid="....")])), 0x0115),
         (SimpleNamespace(assoc=None), 0x0110),
     ],
 )
@@ -117,6 +119,25 @@ def test_a_full_disk_takes_no_request(make_scp, told, folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+def test_one_ae_cannot_let_more_requests_wait_than_its_share(make_scp, folder, monkeypatch):
+    monkeypatch.setattr(commitment, "_MOST_WAITING_OF_ONE_AE", 2)
+    scp = make_scp()
+    other = action()
+    other.assoc.requestor.ae_title = "SCANNER2"
+    assert [scp.on_action(action())[0] for _ in range(3)] == [0x0000, 0x0000, 0x0213]
+    assert scp.on_action(other)[0] == 0x0000
+    waiting = [path for path in folder.iterdir() if read_request(path).calling_ae_title == "SCANNER"]
+    assert len(waiting) == 2
+    waiting[0].unlink()
+    assert scp.on_action(action())[0] == 0x0000
+
+
+def test_all_requests_that_wait_are_bounded(make_scp, folder, monkeypatch):
+    monkeypatch.setattr(commitment, "_MOST_WAITING", 1)
+    assert [make_scp().on_action(action())[0] for _ in range(2)] == [0x0000, 0x0213]
+    assert len(list(folder.iterdir())) == 1
+
+
 @pytest.mark.parametrize("content", [b"", b'{"calling_ae_title": "SC', b"{}", b"[]", b'{"references": [1]}', b"\xff"])
 def test_a_file_that_was_cut_short_is_no_request(content, tmp_path):
     path = tmp_path / "com-0.json"
@@ -126,18 +147,25 @@ def test_a_file_that_was_cut_short_is_no_request(content, tmp_path):
 
 
 class FakeAssociation:
-    def __init__(self, status):
-        self.status = status
-        self.sent = []
+    """Gives the answer that it is made with; ``then`` runs while it does."""
 
-    def send_n_event_report(self, dataset, event_type, class_uid, instance_uid):
-        self.sent.append((event_type, dataset, class_uid, instance_uid))
-        if self.status == "closed":
-            raise RuntimeError
-        answer = Dataset()
-        if self.status is not None:
-            answer.Status = self.status
-        return answer, None
+    def __init__(self, error=None, then=None):
+        self.error = error
+        self.then = then
+        self.sent = []
+        self.quiet_s = 1.0
+
+    def take(self, report):
+        self.sent.append(report)
+        if self.then is not None:
+            self.then()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture(autouse=True)
+def _reports_go_to_fakes(monkeypatch):
+    monkeypatch.setattr(commitment, "deliver_on_same", FakeAssociation.take)
 
 
 @pytest.fixture
@@ -149,37 +177,38 @@ def request_file(make_scp, told, folder):
 
 
 def test_a_report_on_the_same_association_ends_the_request_when_it_is_taken(make_scp, request_file, folder):
-    association = FakeAssociation(0x0000)
+    association = FakeAssociation()
     assert make_scp().report_on_same(association, request_file.name)
-    ((event_type, dataset, class_uid, instance_uid),) = association.sent
-    assert (event_type, dataset.TransactionUID) == (1, "1.2.99")
-    assert (class_uid, instance_uid) == ("1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1")
+    assert association.sent == [Report("1.2.99", (Reference(CT, "1.2.3.4"),), ())]
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("status", [None, "closed", 0x0110])
-def test_a_report_on_the_same_association_that_is_not_taken_leaves_the_request(status, make_scp, request_file):
-    assert not make_scp().report_on_same(FakeAssociation(status), request_file.name)
+@pytest.mark.parametrize("error", [TransientError("closed"), NotAnsweredError("no answer"), OSError()])
+def test_a_report_on_the_same_association_that_is_not_taken_leaves_the_request(error, make_scp, request_file):
+    assert not make_scp().report_on_same(FakeAssociation(error), request_file.name)
     assert request_file.exists()
+
+
+def test_a_peer_that_answers_no_report_is_given_no_other_on_that_association(make_scp, request_file):
+    scp = make_scp()
+    deaf = FakeAssociation(NotAnsweredError("no answer"))
+    assert [scp.report_on_same(deaf, request_file.name) for _ in range(2)] == [False, False]
+    assert len(deaf.sent) == 1
+    assert scp.report_on_same(FakeAssociation(), request_file.name)
 
 
 def test_a_report_that_is_under_way_is_not_begun_twice(make_scp, request_file):
     scp = make_scp()
     seen = []
-
-    class Slow(FakeAssociation):
-        def send_n_event_report(self, *arguments):
-            seen.append(scp.report_on_same(FakeAssociation(0x0000), request_file.name))
-            return super().send_n_event_report(*arguments)
-
-    association = Slow(0x0000)
+    other = FakeAssociation()
+    association = FakeAssociation(then=lambda: seen.append(scp.report_on_same(other, request_file.name)))
     assert scp.report_on_same(association, request_file.name)
-    assert (seen, len(association.sent)) == ([False], 1)
+    assert (seen, len(association.sent), other.sent) == ([False], 1, [])
 
 
 def test_a_peer_that_is_sending_is_not_interrupted_but_the_next_report_follows_its_answer(make_scp, request_file):
     scp = make_scp()
-    association = FakeAssociation(0x0110)
+    association = FakeAssociation(TransientError("refused"))
     association.quiet_s = 0.1
     assert not scp.report_on_same(association, request_file.name)
     assert association.sent == []

@@ -5,10 +5,8 @@ import threading
 import pytest
 from commitment_cases import KEYS, ask, node_with, put_instance
 from processes import wait_until
-from pydicom import Dataset
 
 from covnode.errors import DeliveryRefused, TransientError
-from covnode.receive.commitment import CommitmentScp
 from covnode.receive.commitment_report import read_report, report_file
 from covnode.records.arrival import CommitmentAsked
 from covnode.wiring.commitments import Commitments
@@ -122,13 +120,9 @@ class Doors:
         if self.is_open:
             path = self.node.home.commitments / file_name
             self.report = read_report(report_file(path))
-            CommitmentScp(path.parent, print, str, lambda: None).report_on_same(self, file_name)
+            path.unlink()  # as CommitmentScp does once the peer has taken it
+            report_file(path).unlink()
         return self.is_open
-
-    def send_n_event_report(self, *_arguments):
-        answer = Dataset()
-        answer.Status = 0
-        return answer, None
 
 
 def test_an_ae_that_is_no_peer_gets_the_report_on_its_own_association(tmp_path, database_url, sender, begin):

@@ -2,12 +2,15 @@
 
 import threading
 import time
+from hashlib import sha256
 
 import pytest
+import sqlalchemy as sa
 from commitment_cases import CT, KEYS, MR, node_with, put_instance, request_for
 
 from covnode.errors import TransientError
 from covnode.receive.commitment_report import Reference
+from covnode.store.tables import InstanceRow
 from covnode.wiring.commitment_verdicts import Verdicts
 
 
@@ -35,6 +38,20 @@ def test_each_instance_is_answered_for_on_its_own(node):
         (Reference(CT, "1.5"), 0x0112),
         (Reference(CT, "1.6"), 0x0112),
     )
+
+
+def test_a_file_with_the_meta_information_of_another_time_is_judged_by_its_data_set(node):
+    data_set = bytes(1000)
+    other_meta = bytes(128) + b"DICM\x02\0\0\0UL\x04\0" + (6).to_bytes(4, "little") + b"shorty"
+    path = put_instance(node, "1.1")
+    with node.transaction() as session:
+        session.execute(sa.update(InstanceRow).values(file_name=f"ser-1.1/{sha256(data_set).hexdigest()}.dcm"))
+    replaced = path.with_name(f"{sha256(data_set).hexdigest()}.dcm")
+    replaced.write_bytes(other_meta + data_set)
+    assert verdict(node, request_for("1.1")).stored == (Reference(CT, "1.1"),)
+    for damaged in (other_meta + data_set[:-2], other_meta + b"x" + data_set[1:], b""):
+        replaced.write_bytes(damaged)
+        assert verdict(node, request_for("1.1")).failed == ((Reference(CT, "1.1"), 0x0112),)
 
 
 def test_an_instance_that_came_in_two_series_is_committed_while_one_of_its_files_is_there(node):
