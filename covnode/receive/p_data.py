@@ -31,8 +31,8 @@ class Reception(Protocol):
         """Return the status and a comment to answer with: the data set is whole."""
         ...
 
-    def broken(self) -> None:
-        """Forget it: the association ended before the data set did."""
+    def close(self) -> None:
+        """Clean up: the answer is on its way, or the association ended before the data set did."""
         ...
 
 
@@ -70,7 +70,7 @@ class PDataLane:
     def broken(self) -> None:
         """Forget the instance that was arriving."""
         if self._reception is not None:
-            self._reception.broken()
+            self._reception.close()
             self._reception = None
 
     def read(self, stream: PduStream, length: int) -> None:
@@ -129,5 +129,8 @@ class PDataLane:
 
     def _answer(self, reception: Reception, request: StoreRequest, context_id: int) -> None:
         self._reception = self._request = None
-        status, comment = reception.end()
-        self._send(store_response(request, context_id, status, comment))
+        try:
+            status, comment = reception.end()
+            self._send(store_response(request, context_id, status, comment))
+        finally:
+            reception.close()

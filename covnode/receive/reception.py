@@ -17,8 +17,9 @@ from covnode.dicom.dimse import (
 )
 from covnode.errors import InstanceRefused
 from covnode.logs import get_logger
+from covnode.receive.file_meta import StoreCommand
 from covnode.receive.gate import Gate
-from covnode.receive.spool import IncomingFile, Spool, StoreCommand
+from covnode.receive.spool import IncomingFile, Spool
 from covnode.receive.store_commands import StoreRequest
 from covnode.records.arrival import DoorMessage, Stored
 
@@ -115,15 +116,16 @@ class InstanceReception:
                 return SUCCESS, ""
         return self._failure()
 
-    def broken(self) -> None:
-        """Forget the instance."""
+    def close(self) -> None:
+        """Give the file back, and make the next one while the sender gets its instance ready."""
         if self._file is not None:
-            self._file.drop()
+            self._file.close()
+            self._file = None
+            self._desk.spool.prepare()
 
     def _refuse(self, refusal: InstanceRefused) -> None:
         self._refusal = refusal
-        self.broken()
-        self._file = None
+        self.close()
 
     def _failure(self) -> tuple[int, str]:
         refusal = self._refusal or InstanceRefused("nothing arrived", OUT_OF_RESOURCES)

@@ -10,43 +10,24 @@ the other and each before Success. A file under its final name is therefore whol
 import contextlib
 import hashlib
 import itertools
+import mmap
 import os
-import struct
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 
 from covnode.dicom.dimse import DATA_SET_MISMATCH
 from covnode.errors import InstanceRefused
 from covnode.receive import header
+from covnode.receive.file_meta import StoreCommand, part10_head
 from covnode.receive.instance_facts import patient_words, slice_facts, uid
 from covnode.records.arrival import ArrivedInstance
 
-_PREAMBLE = bytes(128) + b"DICM"
 _MOST_KNOWN = 10_000
+_MOST_DRAFTS = 4
+_SYNCS = 16
 _NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
-
-
-@dataclass(frozen=True)
-class StoreCommand:
-    """What announces an instance: the C-STORE command, or the file meta information of a part of STOW-RS.
-
-    Attributes
-    ----------
-    stat
-        The sender asks for haste (Priority HIGH, PS3.7 C-STORE).
-    study_instance_uid
-        The study that the instance must belong to (named by the URL of STOW-RS); None: any.
-    """
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    source_ae_title: str
-    stat: bool = False
-    study_instance_uid: str | None = None
 
 
 class _NotYet(Exception):  # noqa: N818 (no error: the header is read at the end)
@@ -70,8 +51,11 @@ class Spool:
         self._folder = folder
         self._incoming = incoming
         self._digest = digest
+        self._process = os.getpid()
         self._numbers = itertools.count(1)
         self._known: set[str] = set()
+        self._drafts: deque[tuple[Path, int]] = deque()
+        self._syncing = ThreadPoolExecutor(_SYNCS, "sync")
 
     def begin(self, command: StoreCommand) -> "IncomingFile":
         """Open a file for an instance.
@@ -81,7 +65,7 @@ class Spool:
         OSError
             There is no room.
         """
-        return IncomingFile(self, command, self._incoming / f"{os.getpid()}-{next(self._numbers)}")
+        return IncomingFile(self, command)
 
     def digests(self, values: dict[int, bytes]) -> tuple[str, str, str, str]:
         """Return the keyed digests of study, series, instance and patient.
@@ -101,11 +85,43 @@ class Spool:
             self._digest("patient", *patient_words(values)),
         )
 
-    def place(self, draft: Path, series_digest: str, name: str) -> str:
-        """Give a synced file its final name and sync its folder; return the name, relative to the spool.
+    def draft(self) -> tuple[Path, int]:
+        """Return a new file and its descriptor, made ahead where there was time.
 
-        A file that is there stays as it is: one name stands for one content, whoever sent it first.
+        Raises
+        ------
+        OSError
+            There is no room.
         """
+        try:
+            return self._drafts.popleft()
+        except IndexError:
+            return self._new_draft()
+
+    def prepare(self) -> None:
+        """Make a file for the next instance, while its sender gets it ready."""
+        if len(self._drafts) < _MOST_DRAFTS:
+            with contextlib.suppress(OSError):
+                self._drafts.append(self._new_draft())
+
+    def tidy(self) -> None:
+        """Give back what was prepared and is not needed now."""
+        with contextlib.suppress(IndexError):
+            while True:
+                path, descriptor = self._drafts.popleft()
+                os.close(descriptor)
+                path.unlink(missing_ok=True)
+
+    def _new_draft(self) -> tuple[Path, int]:
+        path = self._incoming / f"{self._process}-{next(self._numbers)}"
+        return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def sync_soon(self, descriptor: int) -> Future[None]:
+        """Have a file synced while the caller goes on."""
+        return self._syncing.submit(os.fsync, descriptor)
+
+    def folder_of(self, series_digest: str) -> Path:
+        """Return the folder of a series; its name is durable."""
         folder = self._folder / series_digest
         if series_digest not in self._known:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -113,34 +129,24 @@ class Spool:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
             self._known.add(series_digest)
-        with contextlib.suppress(FileExistsError):
-            (folder / name).hardlink_to(draft)
-        draft.unlink()
-        sync_folder(folder)
-        return f"{series_digest}/{name}"
-
-    def size_bytes(self, name: str) -> int:
-        """Return how long a file of the spool is."""
-        return (self._folder / name).stat().st_size
+        return folder
 
 
 class IncomingFile:
-    """An instance that is arriving; `keep` or `drop` ends it."""
+    """An instance that is arriving; `keep` makes it durable, and `close` ends it in any case."""
 
-    def __init__(self, spool: Spool, command: StoreCommand, path: Path) -> None:
+    def __init__(self, spool: Spool, command: StoreCommand) -> None:
         self._spool = spool
         self._command = command
-        self._path = path
-        self._digest = hashlib.sha256()
         self._written = 0
         self._values: dict[int, bytes] | None = None
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        meta = _PREAMBLE + _file_meta(command)
+        self._path, self._descriptor = spool.draft()
+        meta = part10_head(command)
         self._start = len(meta)
         try:
             _write_all(self._descriptor, meta)
         except OSError:
-            self.drop()
+            self.close()
             raise
 
     def write(self, data: bytes | memoryview) -> None:
@@ -152,7 +158,6 @@ class IncomingFile:
             There is no room.
         """
         _write_all(self._descriptor, data)
-        self._digest.update(data)
         before, self._written = self._written, self._written + len(data)
         if before < header.FIRST_READ_BYTES <= self._written:
             # While the rest is still on its way: then it does not stand between the last byte and the answer.
@@ -160,7 +165,7 @@ class IncomingFile:
                 self._values = self._scan(limit=self._written)
 
     def keep(self) -> ArrivedInstance:
-        """Make the instance durable.
+        """Make the instance durable; `close` may wait until its sender is answered.
 
         Raises
         ------
@@ -179,10 +184,12 @@ class IncomingFile:
         if command.study_instance_uid not in {None, uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")}:
             raise InstanceRefused("the instance is not of the study that was announced", DATA_SET_MISMATCH)
         study, series, instance, patient = self._spool.digests(values)
-        content = self._digest.hexdigest()
-        os.fsync(self._descriptor)
-        name = self._spool.place(self._path, series, f"{content}.dcm")
-        self._close()
+        synced = self._spool.sync_soon(self._descriptor)
+        try:
+            content = self._content_sha256()
+            folder = self._spool.folder_of(series)
+        finally:
+            synced.result()
         return ArrivedInstance(
             study_digest=study,
             series_digest=series,
@@ -191,11 +198,29 @@ class IncomingFile:
             sop_class_uid=sop_class,
             transfer_syntax_uid=command.transfer_syntax_uid,
             content_sha256=content,
-            size_bytes=self._spool.size_bytes(name),
-            file_name=name,
+            size_bytes=self._place(folder / f"{content}.dcm"),
+            file_name=f"{series}/{content}.dcm",
             source_ae_title=command.source_ae_title,
             facts=slice_facts(values, stat=command.stat),
         )
+
+    def _content_sha256(self) -> str:
+        # Read back while the disk syncs: both take as long, and neither needs the interpreter.
+        with mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ) as content, memoryview(content) as view:
+            return hashlib.sha256(view[self._start :]).hexdigest()
+
+    def _place(self, final: Path) -> int:
+        """Give the synced file its final name, sync the folder, and return how long the file of that name is.
+
+        A file that is there stays as it is: one name stands for one content, whoever sent it first.
+        """
+        size_bytes = self._start + self._written
+        try:
+            final.hardlink_to(self._path)
+        except FileExistsError:
+            size_bytes = final.stat().st_size
+        sync_folder(final.parent)
+        return size_bytes
 
     def _scan(self, limit: int | None = None) -> dict[int, bytes]:
         def first(count: int) -> bytes:
@@ -205,43 +230,19 @@ class IncomingFile:
 
         return header.scan(first, self._command.transfer_syntax_uid)
 
-    def drop(self) -> None:
-        """Forget the instance; what `keep` made durable stays."""
+    def close(self) -> None:
+        """End it: what `keep` made durable stays, and of anything else nothing does."""
         if self._descriptor >= 0:
-            self._close()
+            os.close(self._descriptor)
+            self._descriptor = -1
             with contextlib.suppress(OSError):
                 self._path.unlink()
-
-    def _close(self) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, data[written:])
-
-
-def _file_meta(command: StoreCommand) -> bytes:
-    """Return the file meta information (PS3.10 section 7.1), its group length first."""
-    elements = b"".join(
-        (
-            b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01",
-            _meta_element(0x0002, b"UI", command.sop_class_uid),
-            _meta_element(0x0003, b"UI", command.sop_instance_uid),
-            _meta_element(0x0010, b"UI", command.transfer_syntax_uid),
-            _meta_element(0x0012, b"UI", PYNETDICOM_IMPLEMENTATION_UID),
-            _meta_element(0x0016, b"AE", command.source_ae_title),
-        )
-    )
-    return struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
-
-
-def _meta_element(element: int, vr: bytes, text: str) -> bytes:
-    value = text.encode("ascii", "replace")
-    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,18 +8,18 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from covnode.dicom.dimse import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE
+from covnode.dicom.dimse import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED
 from covnode.errors import InstanceRefused
 from covnode.logs import get_logger
 from covnode.receive.admission import ClosableGate
+from covnode.receive.file_meta import StoreCommand
 from covnode.receive.multipart_body import MultipartBody
 from covnode.receive.part10_stream import FileMeta, MetaReader
-from covnode.receive.spool import IncomingFile, Spool, StoreCommand
+from covnode.receive.spool import IncomingFile, Spool
 from covnode.receive.stow_answer import Outcome
 from covnode.records.arrival import DoorMessage, Ended, Stored
 
-# Failure Reasons of PS3.18 Table I.2-2.
-SOP_CLASS_NOT_SUPPORTED = 0x0122
+# A Failure Reason of PS3.18 Table I.2-2 alone.
 TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
 
 _PART_TYPE = "application/dicom"
@@ -163,7 +163,7 @@ class _Part:
 
     def drop(self) -> None:
         if self._file is not None:
-            self._file.drop()
+            self._file.close()
             self._file = None
 
     def refuse(self, refusal: InstanceRefused) -> None:
@@ -220,5 +220,5 @@ class _Part:
         if self._file is None:
             raise InstanceRefused("the part is no DICOM file", CANNOT_UNDERSTAND)
         instance = self._file.keep()
-        self._file = None
         self._stage.tell(Stored(self._source.association_id, instance))
+        self.drop()

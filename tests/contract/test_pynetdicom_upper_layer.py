@@ -56,7 +56,7 @@ class Kept:
 
     def __init__(self):
         self.instances = []
-        self.broken_off = threading.Event()
+        self.closed = threading.Event()
 
     def __call__(self, _association, request, _context_id):
         kept, chunks = self, []
@@ -69,8 +69,8 @@ class Kept:
                 kept.instances.append((request.sop_instance_uid, b"".join(chunks)))
                 return 0x0000, ""
 
-            def broken(self):
-                kept.broken_off.set()
+            def close(self):
+                kept.closed.set()
 
         return Reception()
 
@@ -171,7 +171,7 @@ def test_a_connection_that_breaks_within_an_instance_keeps_nothing_of_it(door, w
     if where == "in a PDU":
         raw.sendall(struct.pack(">BBL", 4, 0, 5000) + bytes(10))
     raw.shutdown(socket.SHUT_RDWR)
-    assert kept.broken_off.wait(20)
+    assert kept.closed.wait(20)
     started[0].join(20)
     assert kept.instances == []
 

@@ -63,7 +63,7 @@ class _Reception:
         self.open = False
         return 0, ""
 
-    def broken(self) -> None:
+    def close(self) -> None:
         self.open = False
 
 

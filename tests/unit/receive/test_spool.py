@@ -69,7 +69,9 @@ def keep(spool, raw, announced=None):
     file = spool.begin(announced or command())
     for start in range(0, len(raw), 100):
         file.write(memoryview(raw)[start : start + 100])
-    return file.keep()
+    kept = file.keep()
+    file.close()
+    return kept
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_what_cannot_be_kept_is_refused_with_its_status_and_leaves_nothing(spool
         file.keep()
     assert refusal.value.status == status
     assert "1.2.3" not in str(refusal.value)
-    file.drop()
+    file.close()
     assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
 
 
@@ -165,6 +167,17 @@ def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_o
     assert keep(spool, data_set(PatientID="MRN-2")).patient_digest != jane
 
 
+def test_a_file_that_was_prepared_is_used_or_given_back(spool, tmp_path):
+    spool.prepare()
+    (prepared,) = (tmp_path / "spool" / "incoming").iterdir()
+    file = spool.begin(command())
+    assert [path.name for path in prepared.parent.iterdir()] == [prepared.name]
+    file.close()
+    spool.prepare()
+    spool.tidy()
+    assert list(prepared.parent.iterdir()) == []
+
+
 def test_a_full_disk_leaves_nothing(spool, tmp_path, monkeypatch):
     file = spool.begin(command())
     file.write(data_set())
@@ -175,7 +188,7 @@ def test_a_full_disk_leaves_nothing(spool, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", no_room)
     with pytest.raises(OSError, match="No space"):
         file.keep()
-    file.drop()
+    file.close()
     assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
 
 
