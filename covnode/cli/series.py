@@ -53,6 +53,7 @@ def explain(series_id: SeriesId, home: HomeOption = None, as_json: JsonOption = 
     with node.transaction() as session:
         row = session.get(SeriesRow, series_id)
         study = session.get(StudyRow, row.study_id) if row is not None and row.study_id is not None else None
+        came_to_nothing = None if study is None else studies.came_to_nothing(session, study)
     if row is None:
         raise ConfigurationError(_missing(series_id))
     sheet = kept_sheet(row)
@@ -67,6 +68,7 @@ def explain(series_id: SeriesId, home: HomeOption = None, as_json: JsonOption = 
         "reason": row.reason,
         "chosen_series_id": study.chosen_series_id if study else None,
         "choice_revision": study.choice_revision if study else None,
+        "study_came_to_nothing": came_to_nothing,
         "judged": "when it was complete" if kept else "now, by the rules in force",
     }
     if as_json:
@@ -87,7 +89,7 @@ def choose(series_id: SeriesId, home: HomeOption = None) -> None:
             studies.choose_by_hand(session, series_id)
     except StaleClaim:
         raise ConfigurationError(
-            f"{series_id} is not there, or was neither passed over nor waits for the choice: "
+            f"{series_id} is not there, or neither waits for the choice nor was passed over or superseded by it: "
             "see 'covnode series list' ('covnode jobs retry' takes a quarantined series in again)."
         ) from None
     stdout.print(f"{series_id} will be analysed.", highlight=False)

@@ -15,7 +15,10 @@ from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
 _OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)
 _OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
+_WITHOUT_RESULT = (AnalysisState.NOT_ANALYSED, AnalysisState.FAILED)
+_ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
 _BY_HAND = "by_hand"
+_BETTER_SERIES = "better_series"
 
 
 def waiting(session: Session) -> list[str]:
@@ -94,21 +97,66 @@ def supersede(session: Session, series_id: str, reason: str) -> None:
             DeliveryRow.analysis_id.in_(sa.select(AnalysisRow.analysis_id).where(AnalysisRow.series_id == series_id)),
             DeliveryRow.state.in_(_OPEN_DELIVERIES),
         )
-        .values(state=DeliveryState.SUPERSEDED, state_at=now, reason_code="better_series", reason=reason)
+        .values(state=DeliveryState.SUPERSEDED, state_at=now, reason_code=_BETTER_SERIES, reason=reason)
     )
     session.execute(
         sa.update(AnalysisRow)
         .where(AnalysisRow.series_id == series_id, AnalysisRow.state.in_(_OPEN_ANALYSES))
-        .values(state=AnalysisState.SUPERSEDED, state_at=now, reason_code="better_series", reason=reason)
+        .values(state=AnalysisState.SUPERSEDED, state_at=now, reason_code=_BETTER_SERIES, reason=reason)
+    )
+
+
+def came_to_nothing(session: Session, study: StudyRow) -> str | None:
+    """Say that the series chosen of a study ended without a result and no other one has or will have one; else None."""
+    chosen = session.get(SeriesRow, study.chosen_series_id) if study.chosen_series_id else None
+    if chosen is None:
+        return None
+    of_its_revision = sa.and_(AnalysisRow.series_id == chosen.series_id, AnalysisRow.revision == chosen.revision)
+    analysis = session.scalars(sa.select(AnalysisRow).where(of_its_revision)).first()
+    if chosen.state == SeriesState.QUARANTINED:
+        how = f"is in quarantine ({chosen.reason_code})"
+    elif chosen.state == SeriesState.HANDED_OVER and analysis is not None and analysis.state in _WITHOUT_RESULT:
+        how = f"could not be analysed ({analysis.reason_code})"
+    else:
+        return None
+    is_withdrawn = sa.exists().where(
+        DeliveryRow.analysis_id == AnalysisRow.analysis_id, DeliveryRow.state == DeliveryState.SUPERSEDED
+    )
+    has_result = sa.and_(AnalysisRow.state == AnalysisState.ANALYSED, ~is_withdrawn)
+    others = (
+        sa.select(SeriesRow.series_id)
+        .outerjoin(AnalysisRow, AnalysisRow.series_id == SeriesRow.series_id)
+        .where(
+            SeriesRow.study_id == study.study_id,
+            SeriesRow.series_id != chosen.series_id,
+            sa.or_(SeriesRow.state.in_(_ON_ITS_WAY), AnalysisRow.state.in_(_OPEN_ANALYSES), has_result),
+        )
+    )
+    if session.scalars(others.limit(1)).first() is not None:
+        return None
+    return (
+        f"{chosen.series_id}, which was chosen, {how}, and no other series of the study is analysed: "
+        "'covnode series choose ID' takes another one, also one that was superseded"
     )
 
 
 def choose_by_hand(session: Session, series_id: str) -> None:
     """Have a series analysed because a person says so, and make it the choice of its study.
 
-    What was chosen before goes on; no series that comes later takes the place of this one. StaleClaim when the series
-    is neither complete nor passed over.
+    What was chosen before goes on; no series that comes later takes the place of this one. A series whose work gave
+    way to a better one is analysed anew, as its next revision. StaleClaim when the series is neither of this, nor
+    complete, nor passed over.
     """
+    gave_way = sa.exists(
+        sa.select(AnalysisRow.analysis_id)
+        .outerjoin(DeliveryRow, DeliveryRow.analysis_id == AnalysisRow.analysis_id)
+        .where(
+            AnalysisRow.series_id == SeriesRow.series_id,
+            AnalysisRow.revision == SeriesRow.revision,
+            sa.or_(AnalysisRow.reason_code == _BETTER_SERIES, DeliveryRow.reason_code == _BETTER_SERIES),
+        )
+    )
+    is_handed_over = SeriesRow.state == SeriesState.HANDED_OVER
     row = session.get(SeriesRow, series_id)
     sheet = {} if row is None else {**(row.score_sheet or {}), _BY_HAND: True}
     guarded(
@@ -116,9 +164,12 @@ def choose_by_hand(session: Session, series_id: str) -> None:
         sa.update(SeriesRow)
         .where(
             SeriesRow.series_id == series_id,
-            SeriesRow.state.in_((SeriesState.NOT_CHOSEN, SeriesState.COMPLETE)),
+            sa.or_(
+                SeriesRow.state.in_((SeriesState.NOT_CHOSEN, SeriesState.COMPLETE)), sa.and_(is_handed_over, gave_way)
+            ),
         )
         .values(
+            revision=sa.case((is_handed_over, SeriesRow.revision + 1), else_=SeriesRow.revision),
             state=SeriesState.CHOSEN,
             state_at=utc_now(),
             intake_attempts=0,

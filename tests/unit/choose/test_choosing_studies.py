@@ -497,6 +497,61 @@ def test_a_person_has_a_series_analysed_nevertheless_and_it_stays_the_choice(hos
     assert json.loads(run("series", "explain", "ser-MPR-coronal", "--json"))["sheet"]["by_hand"] is True
 
 
+@pytest.fixture
+def given_way(hospital):
+    """A hospital where a better series took the place of one on its way, and was handed over."""
+    hospital.study()
+    hospital.add("thick soft")
+    hospital.look()
+    hospital.hand_over("ser-thick-soft")
+    hospital.add("thin soft")
+    hospital.look()
+    return hospital
+
+
+def test_explain_says_when_the_better_series_came_to_nothing_and_a_person_takes_the_earlier_one(given_way, run):
+    hospital = given_way
+
+    def outcome():
+        return json.loads(run("series", "explain", "ser-thick-soft", "--json"))["study_came_to_nothing"]
+
+    analysis_id = hospital.hand_over("ser-thin-soft")
+    assert outcome() is None
+    with hospital.node.transaction() as session:
+        row = session.get_one(AnalysisRow, analysis_id)
+        row.state, row.reason_code = AnalysisState.NOT_ANALYSED, "slice_missing"
+    assert outcome().startswith(
+        "ser-thin-soft, which was chosen, could not be analysed (slice_missing), and no other series of the study is"
+    )
+    assert "ser-thick-soft will be analysed" in run("series", "choose", "ser-thick-soft")
+    row = hospital.row("ser-thick-soft")
+    assert (row.state, row.revision) == (SeriesState.CHOSEN, 2)
+    assert hospital.look()["ser-thick-soft"] == SeriesState.CHOSEN
+    assert outcome() is None
+    hospital.hand_over("ser-thick-soft")
+    assert hospital.choice() == ("ser-thick-soft", 3)
+
+
+def test_a_better_series_in_quarantine_leaves_a_study_with_nothing_unless_there_is_a_result(given_way, run):
+    hospital = given_way
+    hospital.move("ser-thin-soft", SeriesState.QUARANTINED, reason_code="burned_in_text")
+    said = run("series", "explain", "ser-thin-soft")
+    assert "ser-thin-soft, which was chosen, is in quarantine (burned_in_text)" in said
+    with hospital.node.transaction() as session:
+        session.execute(sa.update(AnalysisRow).values(state=AnalysisState.ANALYSED))
+    assert "study_came_to_nothing" not in run("series", "explain", "ser-thin-soft")
+
+
+def test_a_person_cannot_have_analysed_anew_what_has_not_given_way(hospital, run):
+    hospital.study()
+    hospital.add("thin soft")
+    hospital.look()
+    hospital.hand_over("ser-thin-soft")
+    with pytest.raises(ConfigurationError, match="neither waits for the choice"):
+        run("series", "choose", "ser-thin-soft")
+    assert hospital.row("ser-thin-soft").revision == 1
+
+
 def test_replay_shows_what_other_rules_would_choose_and_changes_no_row(hospital, run, tmp_path):
     hospital.study()
     hospital.study("std-000000000002")
