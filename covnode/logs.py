@@ -27,6 +27,7 @@ _CLOSED_LOGGERS = (
     "uvicorn",
     "python_multipart",
     "asyncio",
+    "concurrent",
 )
 
 

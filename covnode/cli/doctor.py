@@ -12,9 +12,13 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.deliver.scu import echo
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.queue.leases import SILENT_S
+from covnode.receive.commitment import REQUEST_SUFFIX
+from covnode.receive.slots import AssociationSlots
 from covnode.receive.tls import ReloadingServerContext, expires_at
-from covnode.settings import PeerSettings
+from covnode.settings import PeerSettings, Settings
 from covnode.store import executors, views
+from covnode.wiring.commitments import GIVEN_UP
+from covnode.wiring.fetching import reachable
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, open_node
 from covnode.wiring.sender import destination_of
@@ -39,7 +43,9 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "models": _models,
         "processes": _processes,
         "series": _series,
-        "port": _port,
+        **_port_checks(node.settings),
+        "associations": _associations,
+        "commitments": _commitments,
         "certificate": _certificate,
         **{f"peer {name}": _peer_check(name, peer) for name, peer in node.settings.peers.items()},
     }
@@ -110,14 +116,40 @@ def _series(node: Node) -> str:
     return f"{finding}: see 'covnode series list'" if counts["quarantined"] else finding
 
 
-def _port(node: Node) -> str:
+def _port_check(port: int) -> Check:
+    def check(node: Node) -> str:
+        host = reachable(node.settings.receive.bind)
+        try:
+            socket.create_connection((host, port), timeout=2.0).close()
+        except OSError:
+            return f"{port}: nobody listens"
+        return f"{port}: a node listens"
+
+    return check
+
+
+def _port_checks(settings: Settings) -> dict[str, Check]:
+    """Return a check for each port that the settings open."""
+    ports = {
+        "port": (settings.receive.enabled, settings.receive.port),
+        "port with TLS": (settings.tls.enabled, settings.tls.port),
+        "port of STOW-RS": (settings.stow.enabled, settings.stow.port),
+    }
+    return {name: _port_check(port) for name, (enabled, port) in ports.items() if enabled}
+
+
+def _associations(node: Node) -> str:
     receive = node.settings.receive
-    host = "127.0.0.1" if receive.bind == "0.0.0.0" else receive.bind  # noqa: S104 (compared, not bound)
-    try:
-        socket.create_connection((host, receive.port), timeout=2.0).close()
-    except OSError:
-        return f"{receive.port}: nobody listens"
-    return f"{receive.port}: a node listens"
+    slots = AssociationSlots(node.home.associations, receive.max_associations, receive.max_associations_per_peer)
+    return f"{slots.in_use()} of {receive.max_associations} open"
+
+
+def _commitments(node: Node) -> str:
+    waiting = len(list(node.home.commitments.glob(f"*{REQUEST_SUFFIX}")))
+    folder = node.home.commitments / GIVEN_UP
+    given_up = len(list(folder.glob(f"*{REQUEST_SUFFIX}")))
+    finding = f"{waiting} wait for their report, {given_up} given up"
+    return f"{finding}: they lie in {folder}, and the log says why" if given_up else finding
 
 
 def _certificate(node: Node) -> str:

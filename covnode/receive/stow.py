@@ -4,11 +4,14 @@ Comes from the web server, chunk by chunk; goes to an upload in a worker thread,
 It decides who may send and what the answer is; it reads no instance, and its log names none.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -87,6 +90,7 @@ class StowService:
         self._admission = admission
         self._limits = limits
         self._threads = anyio.CapacityLimiter(limits.max_requests)
+        self._endings = ThreadPoolExecutor(limits.max_requests, "stow-end")
         self._running = 0
         self._log = get_logger()
 
@@ -144,25 +148,30 @@ class StowService:
         except TimeoutError:
             status = 408
         finally:
-            # In this thread: a server that stops cancels whatever would be awaited here.
-            upload.close(released=status not in {0, 408} and not upload.malformed)
-            failed = sum(outcome.failure is not None for outcome in upload.outcomes)
-            self._log.info(
-                "stow_request",
-                association_id=source.association_id,
-                address=_address_of(request),
-                source_ae_title=source.source_ae_title,
-                status=status,
-                stored=len(upload.outcomes) - failed,
-                failed=failed,
-                size_bytes=size_bytes,
-                seconds=round(time.monotonic() - began_s, 3),
-            )
+            end = partial(self._end, upload, source, status)
+            figures = {"size_bytes": size_bytes, "seconds": round(time.monotonic() - began_s, 3)}
+            # In a thread, for it waits for the receiver; of a pool, so that it is done even where a server that stops
+            # cancels whatever is awaited here.
+            ending = self._endings.submit(end, address=_address_of(request), **figures)
+            await asyncio.shield(asyncio.wrap_future(ending))
         headers = _RETRY_AFTER if status == 503 else {}
         if status in {0, 408}:
             return PlainTextResponse("The body did not come in time.\n", status_code=408, headers=_CLOSE)
         return JSONResponse(
             store_response(upload.outcomes), status_code=status, media_type=_ANSWER_TYPE, headers=headers
+        )
+
+    def _end(self, upload: Upload, source: UploadSource, status: int, **figures: object) -> None:
+        upload.close(released=status not in {0, 408} and not upload.malformed)
+        failed = sum(outcome.failure is not None for outcome in upload.outcomes)
+        self._log.info(
+            "stow_request",
+            association_id=source.association_id,
+            source_ae_title=source.source_ae_title,
+            status=status,
+            stored=len(upload.outcomes) - failed,
+            failed=failed,
+            **figures,
         )
 
     async def _chunks(self, request: Request) -> AsyncIterator[bytes]:

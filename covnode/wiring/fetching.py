@@ -167,7 +167,7 @@ def _own_door(node: Node, calling_ae_title: str, storage: list[tuple[str, str]])
             "receive.enabled is false, and C-GET needs the port without TLS: use --by move, or "
             "'covnode config set receive.enabled true'."
         )
-    host = _reachable(settings.receive.bind)
+    host = reachable(settings.receive.bind)
     name = "this node's own front door"
     door = Destination(name, settings.node.ae_title, host, settings.receive.port, settings.deliver.timeout_s)
     try:
@@ -195,7 +195,7 @@ def _own_door(node: Node, calling_ae_title: str, storage: list[tuple[str, str]])
             association.release()
 
 
-def _reachable(bind: str) -> str:
+def reachable(bind: str) -> str:
     """Return an address of this host that reaches a port bound to ``bind``."""
     try:
         address = ipaddress.ip_address(bind)

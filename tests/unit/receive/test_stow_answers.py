@@ -1,5 +1,6 @@
 import hashlib
 import json
+import threading
 from dataclasses import replace
 
 import anyio
@@ -237,6 +238,34 @@ def test_a_body_that_stalls_is_given_up_and_leaves_nothing_behind(tmp_path, limi
     assert stow.kinds() == ["stored", "ended"]
     assert not stow.messages[-1].released
     assert list(stow.incoming.iterdir()) == []
+
+
+def test_a_receiver_that_does_not_listen_holds_up_the_end_of_a_request_and_no_other(tmp_path):
+    stow = StowUnderTest(tmp_path)
+    reached, listens = threading.Event(), threading.Event()
+
+    def tell(message):
+        if message.kind == "ended":
+            reached.set()
+            assert listens.wait(20)
+
+    stow.service._stage = replace(stow.service._stage, tell=tell)
+
+    async def scenario():
+        answers = []
+
+        async def send():
+            answers.append((await stow.asend(multipart(part10(1)))).status_code)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(send)
+            assert await anyio.to_thread.run_sync(reached.wait, 20)
+            assert (await stow.asend(b"", Authorization="Bearer other")).status_code == 401
+            assert answers == []
+            listens.set()
+        return answers
+
+    assert anyio.run(scenario) == [200]
 
 
 def test_a_broken_off_upload_leaves_only_what_was_whole(tmp_path):
