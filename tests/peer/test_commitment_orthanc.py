@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 
 import pytest
 from commitment_scu import CommitmentScu
@@ -170,6 +172,22 @@ def test_requests_that_follow_each_other_on_one_association_all_get_their_report
         assert {stranger.ask(association, name, instances) for name in names} == {0x0000}
         for name in names:
             assert stranger.report(name) == ("same", 1, instances, [])
+
+
+def test_a_peer_that_answers_no_report_and_releases_has_not_broken_off(node, stranger, series, instances):
+    asked = threading.Event()
+    ended = len(node.events("association_ended"))
+    with stranger.association(node.port) as association:
+        association.send_c_store(min(series.glob("*.dcm")))
+        assert stranger.ask(association, "1.2.9", instances) == 0x0000
+        association._serve_request = lambda _message, _context_id: asked.set()
+        assert asked.wait(30)
+        began_s = time.monotonic()
+    wait_until(lambda: len(node.events("association_ended")) > ended, 20)
+    assert time.monotonic() - began_s < 5
+    assert node.events("association_ended")[-1]["how"] == "released"
+    for path in open_requests(node):
+        path.unlink()
 
 
 def test_another_action_is_refused_and_the_association_lives_on(node, stranger, instances):
