@@ -121,7 +121,8 @@ class InstanceReception:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._desk.spool.prepare()
+            if self._refusal is None:
+                self._desk.spool.prepare()
 
     def _refuse(self, refusal: InstanceRefused) -> None:
         self._refusal = refusal
