@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.errors import RowExists, RowRefused, TransientError
-from covnode.receive.spool import Spool, StoreCommand
+from covnode.receive.file_meta import StoreCommand
+from covnode.receive.spool import Spool
 from covnode.settings import Home, Settings
 from covnode.store import arrivals
 from covnode.store.tables import InstanceRow, SeriesRow
