@@ -5,10 +5,12 @@ anything to make room.
 """
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 _GB = 1_000_000_000
+_LOOK_S = 0.05
 # It opens again with this much more room than it closes at, so that it does not flutter.
 _HYSTERESIS = 1.1
 
@@ -28,13 +30,19 @@ class Gate:
     folder: Path
     min_free_gb: float
     told: str | None = None
-    _is_full: bool = False
+    _full: str | None = None
+    _look_again_s: float = 0.0
 
     def closed_because(self) -> str | None:
         """Return why nothing may be taken now, as a sentence for the log; None while it is open."""
+        now_s = time.monotonic()
+        if now_s < self._look_again_s:
+            return self._full or self.told
+        self._look_again_s = now_s + _LOOK_S
         disk = os.statvfs(self.folder)
         free_gb = disk.f_bavail * disk.f_frsize / _GB
-        self._is_full = free_gb < self.min_free_gb * (_HYSTERESIS if self._is_full else 1.0)
-        if self._is_full:
-            return f"the disk of the spool has {free_gb:.1f} GB free, less than receive.min_free_gb"
-        return self.told
+        is_full = free_gb < self.min_free_gb * (_HYSTERESIS if self._full else 1.0)
+        self._full = (
+            f"the disk of the spool has {free_gb:.1f} GB free, less than receive.min_free_gb" if is_full else None
+        )
+        return self._full or self.told

@@ -54,6 +54,10 @@ _LAST = max(_WANTED)
 
 # PS3.5 section 7.1.2: these VRs have two reserved bytes and a length of 32 bits.
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
+    | {b"ST", b"TM", b"UI", b"UL", b"US"}
+)
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
@@ -77,10 +81,19 @@ class _Encoding:
     """How the elements are encoded."""
 
     implicit: bool
-    order: str
+    tag_and_short: struct.Struct
+    long: struct.Struct
 
 
-_IMPLICIT = _Encoding(implicit=True, order="<")
+def _encoding(order: str, *, implicit: bool) -> _Encoding:
+    # Group, element, two bytes of VR and a length of 16 bits; or a length of 32 bits.
+    return _Encoding(implicit, struct.Struct(f"{order}HH2sH"), struct.Struct(f"{order}L"))
+
+
+_IMPLICIT = _encoding("<", implicit=True)
+_EXPLICIT = _encoding("<", implicit=False)
+_BIG_ENDIAN = _encoding(">", implicit=False)
+_ENCODINGS = {str(ImplicitVRLittleEndian): _IMPLICIT, str(ExplicitVRBigEndian): _BIG_ENDIAN}
 
 
 def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
@@ -98,10 +111,7 @@ def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
     InstanceRefused
         0xC000: the bytes are no data set.
     """
-    encoding = _Encoding(
-        implicit=transfer_syntax_uid == ImplicitVRLittleEndian,
-        order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
-    )
+    encoding = _ENCODINGS.get(transfer_syntax_uid, _EXPLICIT)
     count = FIRST_READ_BYTES
     while True:
         data = read(count)
@@ -163,23 +173,21 @@ class _Elements:
         self._left -= 1
         if self._left < 0:
             raise InstanceRefused("the header of the data set has too many elements", CANNOT_UNDERSTAND)
-        data, order = self._data, encoding.order
+        data = self._data
         try:
-            group, element = struct.unpack_from(f"{order}HH", data, position)
+            group, element, vr, length = encoding.tag_and_short.unpack_from(data, position)
+            tag = group << 16 | element
             if encoding.implicit or group == 0xFFFE:
-                (length,) = struct.unpack_from(f"{order}L", data, position + 4)
-                return group << 16 | element, length, position + 8, encoding
-            vr = data[position + 4 : position + 6]
+                return tag, encoding.long.unpack_from(data, position + 4)[0], position + 8, encoding
+            if vr in _SHORT_VRS:
+                return tag, length, position + 8, encoding
             if vr in _LONG_VRS:
-                (length,) = struct.unpack_from(f"{order}L", data, position + 8)
                 # PS3.5 section 6.2.2: what lies inside a UN of undefined length is implicit VR little endian.
-                return group << 16 | element, length, position + 12, _IMPLICIT if vr == b"UN" else encoding
-            if not (vr.isalpha() and vr.isupper()):
-                raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
-            (length,) = struct.unpack_from(f"{order}H", data, position + 6)
-            return group << 16 | element, length, position + 8, encoding
+                inner = _IMPLICIT if vr == b"UN" else encoding
+                return tag, encoding.long.unpack_from(data, position + 8)[0], position + 12, inner
         except struct.error:
             raise _NeedMore from None
+        raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
 
 
 def _end_of_sequence(elements: _Elements, position: int, encoding: _Encoding, depth: int) -> int:

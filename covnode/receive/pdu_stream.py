@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-_BUFFER_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 19
 
 
 class ConnectionClosed(Exception):  # noqa: N818 (an end, not an error)

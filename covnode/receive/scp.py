@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,17 @@ _ABORT_GRACE_S = 5.0
 
 ServerContext = Callable[[], ssl.SSLContext]
 """Gives the TLS context for the next connection; a renewed certificate makes a new one."""
+
+
+def _limit_silence(connection: socket.socket, seconds: float) -> None:
+    """Have every wait on a connection end after ``seconds``."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    # By the kernel: Python's own time-out asks it before each read whether there is anything to read.
+    connection.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000)))
 
 
 @dataclass
@@ -192,7 +204,7 @@ class StorageScp:
             connection.settimeout(_HANDSHAKE_S)
             if tls is not None:
                 connection = tls().wrap_socket(connection, server_side=True)
-            connection.settimeout(self._settings.network_timeout_s)
+            _limit_silence(connection, self._settings.network_timeout_s)
             association = accepted(self._entity, connection, peer, self._receive)
         except OSError as error:
             get_logger().warning("connection_refused", address=peer[0], tls=visit.tls, error=type(error).__name__)

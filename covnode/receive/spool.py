@@ -15,6 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from covnode.dicom.dimse import DATA_SET_MISMATCH
@@ -51,6 +52,7 @@ class Spool:
         self._folder = folder
         self._incoming = incoming
         self._digest = digest
+        self._repeated = lru_cache(_MOST_KNOWN)(digest)
         self._process = os.getpid()
         self._numbers = itertools.count(1)
         self._known: set[str] = set()
@@ -79,10 +81,10 @@ class Spool:
         series = uid(values, header.SERIES_INSTANCE_UID, "SeriesInstanceUID")
         instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         return (
-            self._digest("study", study),
-            self._digest(study, series),
+            self._repeated("study", study),
+            self._repeated(study, series),
             self._digest(instance),
-            self._digest("patient", *patient_words(values)),
+            self._repeated("patient", *patient_words(values)),
         )
 
     def draft(self) -> tuple[Path, int]:

@@ -6,7 +6,6 @@ Idempotent: what is recorded already changes nothing, so whoever is in doubt rec
 import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -53,7 +52,7 @@ def record(session: Session, arrivals: Sequence[ArrivedInstance], late: LatePoli
         if not ignored:
             added[series.series_id] += 1
     if rows:
-        session.execute(sa.insert(InstanceRow), rows)
+        session.connection().execute(sa.insert(InstanceRow), rows)
     _note(session, parts, added, now)
     _note_urgency(session, arrivals)
     return [known[_name(arrived)] for arrived in arrivals]
@@ -208,7 +207,7 @@ def _instance(arrived: ArrivedInstance, series_id: str, now: datetime, *, ignore
         "transfer_syntax_uid": arrived.transfer_syntax_uid,
         "received_at": now,
         "patient_digest": arrived.patient_digest,
-        "facts": asdict(arrived.facts),
+        "facts": vars(arrived.facts),
         "ignored": ignored,
     }
 

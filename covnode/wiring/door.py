@@ -26,7 +26,7 @@ from covnode.receive.scp import StorageScp
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.spool import Spool
 from covnode.receive.tls import ReloadingServerContext
-from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
+from covnode.records.arrival import DoorMessage
 from covnode.settings import Home, Settings, load_settings
 from covnode.wiring.stow_protection import StowProtection
 
@@ -50,7 +50,7 @@ class Line:
         OSError
             It is gone; so is this process in a moment.
         """
-        line = DOOR_MESSAGE.dump_json(message) + b"\n"
+        line = json.dumps(message, default=vars).encode() + b"\n"
         with self._lock:
             self._connection.sendall(line)
 
