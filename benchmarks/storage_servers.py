@@ -22,9 +22,6 @@ from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.store.tables import InstanceRow
 from covnode.wiring.node import open_node
 
-PDU_BYTES = 131072
-"""DCMTK's longest; covnode's own default is longer, so that all three are sent the same PDUs."""
-
 _START_S = 60.0
 _QUIET_S = 86400
 _SETTINGS = {
@@ -124,7 +121,7 @@ class Storescp(Server):
         self._options = options
 
     def _command(self) -> list[str]:
-        options = ["-pdu", str(PDU_BYTES), "-aet", self.ae_title, "-od", str(self.folder), *self._options]
+        options = ["-aet", self.ae_title, "-od", str(self.folder), *self._options]
         return ["storescp", *options, str(self.port)]
 
     def kept(self) -> int:
@@ -153,7 +150,6 @@ class Orthanc(Server):
             "DicomAet": self.ae_title,
             "DicomPort": self.port,
             "HttpPort": self._http_port,
-            "MaximumPduLength": PDU_BYTES,
             "DicomAlwaysAllowStore": True,
             "Plugins": [],
         }
