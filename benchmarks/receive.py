@@ -2,7 +2,7 @@
 
 Run by ``make bench-receive``. One sender is DCMTK's dcmsend, a whole process with its start and its reading; several
 are lean senders (a process an association), which cost little of the processors that the server under test needs; a
-single lean sender is told, not judged. Every server as it ships: Orthanc and storescp take PDUs of 16 KiB, ours of 1 MiB
+single lean sender is told, not judged. Every server as it ships: Orthanc and storescp take PDUs of 16 KiB, ours 1 MiB
 (``--pdu-bytes`` bounds them for all). The same data sets with UIDs of their own in each round, TCP_NODELAY everywhere,
 all stores on one disk, dcmsend's files in memory. Between runs the stores are emptied and the disk is synced, so that
 nobody pays for what another left to be written. Series never count as complete here: no intake, no analysis.
