@@ -25,6 +25,8 @@ from covnode.wiring.recorder import Recorder
 _TICK_S = 0.5
 _SUPERVISION_S = 0.25
 _RECONCILE_S = 3600.0
+# Younger files may be on their way through the recorder.
+_SETTLED_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,10 @@ class Receiver:
                 get_logger().error("doors_not_supervised", error=type(error).__name__)
 
     def _reconcile(self, stopping: threading.Event) -> None:
-        while not stopping.is_set():
-            reconcile(self._node, self._spool, stopping)
-            self._reconciled.set()
-            stopping.wait(_RECONCILE_S)
+        reconcile(self._node, self._spool, stopping)
+        self._reconciled.set()
+        while not stopping.wait(_RECONCILE_S):
+            reconcile(self._node, self._spool, stopping, _SETTLED_S)
 
     def _commit(self, stopping: threading.Event) -> None:
         # A commitment asked for before the restart is answered when every file of the spool has its row.

@@ -1,10 +1,11 @@
-"""The spool against the database, at every start of the receiver: what is durable is recorded, what lacks is told.
+"""The spool against the database, at every start of the receiver and each hour: what is durable is recorded.
 
 Nothing is deleted: a file whose bytes are not those that were received moves to the spool's folder of damaged files.
 Nothing ends it before its end: what cannot be read or recorded is told, left where it is and tried at the next start.
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -27,12 +28,17 @@ _PAGE = 10_000
 T = TypeVar("T")
 
 
-def reconcile(node: Node, spool: Spool, stopping: threading.Event) -> None:
+def reconcile(node: Node, spool: Spool, stopping: threading.Event, min_age_s: float = 0.0) -> None:
     """Record what lies in the spool without a row, and report rows without a file; waits while the database is away.
 
     Never raises: what fails is logged, by the type of the error.
+
+    Parameters
+    ----------
+    min_age_s
+        Files that are younger are left to the recorder, which has just been told of them.
     """
-    work = Reconciliation(node, spool, stopping)
+    work = Reconciliation(node, spool, stopping, min_age_s)
     found = 0
     for folder in _guarded(partial(series_folders, node.home.spool), "spool_not_read") or ():
         if stopping.is_set():
@@ -50,12 +56,15 @@ class Reconciliation:
     ----------
     stopping
         Ends the waiting for a database that is away.
+    min_age_s
+        As for `reconcile`.
     """
 
-    def __init__(self, node: Node, spool: Spool, stopping: threading.Event) -> None:
+    def __init__(self, node: Node, spool: Spool, stopping: threading.Event, min_age_s: float) -> None:
         self._node = node
         self._spool = spool
         self._stopping = stopping
+        self._min_age_s = min_age_s
 
     def record_folder(self, folder: str) -> int:
         """Record what lies in one folder without a row; return how many instances that were."""
@@ -63,10 +72,13 @@ class Reconciliation:
         unknown = self._patiently(partial(self._unrecorded, folder, names)) or []
         found, unread = [], Counter[str]()
         for name in unknown:
+            path = self._node.home.spool / name
             try:
-                instance = recovered(self._spool, self._node.home.spool / name, name)
+                if time.time() - path.stat().st_mtime < self._min_age_s:
+                    continue
+                instance = recovered(self._spool, path, name)
                 if instance is None:
-                    self._set_aside(self._node.home.spool / name)
+                    self._set_aside(path)
                 else:
                     found.append(instance)
             except OSError as error:

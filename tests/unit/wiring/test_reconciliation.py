@@ -1,6 +1,7 @@
 """The spool against the database: all that is durable gets its row, and nothing bad ends it before its end."""
 
 import io
+import os
 import threading
 
 import pytest
@@ -222,3 +223,12 @@ def test_an_instance_of_a_folder_of_before_that_is_sent_again_is_told_at_no_star
         arrivals.record(session, [again], "amend")
     assert (node.home.spool / again.file_name).exists()
     assert events(start(node, spool)) == ["spool_reconciled"]
+
+
+def test_what_has_just_come_is_left_to_the_recorder(node, spool):
+    young, old = keep(spool, 1), keep(spool, 2)
+    os.utime(node.home.spool / old.file_name, (1_000_000_000, 1_000_000_000))
+    reconcile(node, spool, threading.Event(), min_age_s=300)
+    assert recorded(node) == {old.file_name}
+    start(node, spool)
+    assert recorded(node) == {old.file_name, young.file_name}
