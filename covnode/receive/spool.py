@@ -14,7 +14,6 @@ import mmap
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,11 +22,11 @@ from covnode.errors import InstanceRefused
 from covnode.receive import header
 from covnode.receive.file_meta import StoreCommand, part10_head
 from covnode.receive.instance_facts import patient_words, slice_facts, uid
+from covnode.receive.writeback import start_writing
 from covnode.records.arrival import ArrivedInstance
 
 _MOST_KNOWN = 10_000
 _MOST_DRAFTS = 4
-_SYNCS = 16
 _NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
 
 
@@ -57,7 +56,6 @@ class Spool:
         self._numbers = itertools.count(1)
         self._known: set[str] = set()
         self._drafts: deque[tuple[Path, int]] = deque()
-        self._syncing = ThreadPoolExecutor(_SYNCS, "sync")
 
     def begin(self, command: StoreCommand) -> "IncomingFile":
         """Open a file for an instance.
@@ -117,10 +115,6 @@ class Spool:
     def _new_draft(self) -> tuple[Path, int]:
         path = self._incoming / f"{self._process}-{next(self._numbers)}"
         return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-
-    def sync_soon(self, descriptor: int) -> Future[None]:
-        """Have a file synced while the caller goes on."""
-        return self._syncing.submit(os.fsync, descriptor)
 
     def folder_of(self, series_digest: str) -> Path:
         """Return the folder of a series; its name is durable."""
@@ -186,12 +180,10 @@ class IncomingFile:
         if command.study_instance_uid not in {None, uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")}:
             raise InstanceRefused("the instance is not of the study that was announced", DATA_SET_MISMATCH)
         study, series, instance, patient = self._spool.digests(values)
-        synced = self._spool.sync_soon(self._descriptor)
-        try:
-            content = self._content_sha256()
-            folder = self._spool.folder_of(series)
-        finally:
-            synced.result()
+        start_writing(self._descriptor)
+        content = self._content_sha256()
+        folder = self._spool.folder_of(series)
+        os.fsync(self._descriptor)
         return ArrivedInstance(
             study_digest=study,
             series_digest=series,
@@ -207,7 +199,7 @@ class IncomingFile:
         )
 
     def _content_sha256(self) -> str:
-        # Read back while the disk syncs: both take as long, and neither needs the interpreter.
+        # Read back from memory, while the disk writes.
         with mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ) as content, memoryview(content) as view:
             return hashlib.sha256(view[self._start :]).hexdigest()
 

@@ -7,6 +7,7 @@ digests and the spool; it opens no database and no vault.
 import argparse
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -125,6 +126,8 @@ def main() -> None:
         dicom.scp.serve(socket.socket(fileno=given.plain))
     if given.tls is not None:
         _serve_tls(dicom.scp, socket.socket(fileno=given.tls), home, settings)
+    # What was loaded stays: the garbage collector need not look at it again.
+    gc.freeze()
     get_logger().info("door_open", pid=os.getpid())
     line.orders(gate, dicom)
     dicom.scp.stop(_GRACE_S)

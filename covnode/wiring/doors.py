@@ -31,6 +31,8 @@ _STEADY_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 _STOP_S = 15.0
 _ORDER_S = 2
+_HEAR_S = 0.01
+_LINE_BYTES = 1 << 16
 
 Hear = Callable[[str, DoorMessage | None], None]
 """(name of the door, its message or None: the door has ended)."""
@@ -101,14 +103,21 @@ class _Door:
         threading.Thread(target=self._listen, args=(ours,), name=self.name, daemon=True).start()
 
     def _listen(self, line: socket.socket) -> None:
-        with contextlib.suppress(OSError), line.makefile("rb") as messages:
-            for message in messages:
-                try:
-                    self.hear(self.name, DOOR_MESSAGE.validate_json(message))
-                except ValidationError:
-                    # Half a line of a door that was killed; what it told of lies in the spool all the same.
-                    get_logger().error("door_message_unreadable", door=self.name)
+        rest = b""
+        with contextlib.suppress(OSError):
+            while chunk := line.recv(_LINE_BYTES):
+                *messages, rest = (rest + chunk).split(b"\n")
+                for message in messages:
+                    self._hear(message)
+                time.sleep(_HEAR_S)  # what comes meanwhile is heard together: fewer turns between the processes
         self.hear(self.name, None)
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            self.hear(self.name, DOOR_MESSAGE.validate_json(message))
+        except ValidationError:
+            # What it told of lies in the spool all the same, and is found by the reconciliation.
+            get_logger().error("door_message_unreadable", door=self.name)
 
     def order(self, order: dict[str, object]) -> None:
         """Tell the door what to do; one that has ended hears it at its next start."""
