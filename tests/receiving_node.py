@@ -1,6 +1,5 @@
 """A node that does nothing but receive: its series never count as complete. And what it has kept and recorded."""
 
-import subprocess
 import time
 from collections import Counter
 
@@ -9,7 +8,7 @@ from dicom_instances import kept_digests
 from dicom_sender import Association, Peer
 from processes import NodeUnderTest
 
-from covnode.cli.local_node import NODE_AE, covnode_command
+from covnode.cli.local_node import NODE_AE
 from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.store.tables import InstanceRow
 
@@ -33,9 +32,7 @@ class ReceivingNode(NodeUnderTest):
 
     def start_receiver(self) -> None:
         """Start `covnode receive` alone, and return when it answers."""
-        with self.log.open("ab") as log:
-            command = covnode_command("receive", "--home", str(self.root))
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.start("receive")
         deadline_s = time.monotonic() + _START_S
         while not self.answers():
             assert self.process.poll() is None, f"the receiver ended: see {self.log}"

@@ -120,9 +120,9 @@ class LocalNode:
         where = ("--home", str(self.root), "--bind", LOOPBACK, "--port", str(self.port), "--ae-title", NODE_AE)
         run_covnode("init", *where, *options)
 
-    def start(self) -> None:
-        """Start, and return when it listens."""
-        command = covnode_command("serve", "--home", str(self.root))
+    def start(self, command_name: str = "serve") -> None:
+        """Start the whole node, or one role by its command; return when it listens."""
+        command = covnode_command(command_name, "--home", str(self.root))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 (as above)
         deadline_s = time.monotonic() + _START_S

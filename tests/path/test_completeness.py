@@ -58,7 +58,7 @@ def node_with(idle_node):
         for key, value in (SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}).items():
             set_value(document, key, value)
         write_document(idle_node.home, document)
-        idle_node.start()
+        idle_node.start("receive")
         return idle_node
 
     return start

@@ -28,12 +28,12 @@ class FrontDoor(NodeUnderTest):
             set_value(document, key.replace("__", "."), str(value))
         write_document(self.home, document)
 
-    def start(self) -> None:
+    def start(self, command_name: str = "receive") -> None:
         """Start, and return when every process that receives does so: the ports accept before."""
         before = len(self.events("door_open"))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                covnode_command("receive", "--home", str(self.root)), stdout=log, stderr=log
+                covnode_command(command_name, "--home", str(self.root)), stdout=log, stderr=log
             )
         doors = load_settings(self.home).receive.processes
         wait_until(lambda: self._has_ended() or len(self.events("door_open")) >= before + doors, 120)
