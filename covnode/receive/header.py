@@ -51,6 +51,7 @@ _WANTED = frozenset(
     }
 )
 _LAST = max(_WANTED)
+_FIRST_OF_A_DATA_SET = 0x00080000
 
 # PS3.5 section 7.1.2: these VRs have two reserved bytes and a length of 32 bits.
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
@@ -137,27 +138,31 @@ def _inflated(data: bytes, limit: int, *, is_whole: bool) -> tuple[bytes, bool]:
 
 
 def _walk(data: bytes, encoding: _Encoding, *, is_whole: bool) -> dict[int, bytes]:
-    elements = _Elements(data)
+    at = _Elements(data).at
     found: dict[int, bytes] = {}
-    position = 0
-    while position < len(data):
-        tag, length, start, inner = elements.at(position, encoding)
+    position, end = 0, len(data)
+    while position < end:
+        tag, length, start, inner = at(position, encoding)
         if tag > _LAST:
             break
-        if tag >> 16 == 0xFFFE or tag >> 16 < 8:
+        if tag < _FIRST_OF_A_DATA_SET:
             raise InstanceRefused("the data set begins with no element of a data set", CANNOT_UNDERSTAND)
         if length == _UNDEFINED:
-            position = _end_of_sequence(elements, start, inner, 1)
+            position = _end_of_sequence(at, start, inner, 1)
             continue
         position = start + length
         if tag in _WANTED and length <= _MAX_VALUE_BYTES:
-            if position > len(data):
+            if position > end:
                 raise _NeedMore
             found[tag] = data[start:position]
     else:
-        if position > len(data) or not is_whole:
+        if position > end or not is_whole:
             raise _NeedMore
     return found
+
+
+_At = Callable[[int, _Encoding], tuple[int, int, int, _Encoding]]
+"""`_Elements.at`."""
 
 
 class _Elements:
@@ -190,25 +195,25 @@ class _Elements:
         raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
 
 
-def _end_of_sequence(elements: _Elements, position: int, encoding: _Encoding, depth: int) -> int:
+def _end_of_sequence(at: _At, position: int, encoding: _Encoding, depth: int) -> int:
     """Skip items up to the sequence delimitation item (PS3.5 7.5); return what follows it."""
     if depth > _MAX_DEPTH:
         raise InstanceRefused("the sequences of the data set are nested too deep", CANNOT_UNDERSTAND)
     while True:
-        tag, length, position, _ = elements.at(position, encoding)
+        tag, length, position, _ = at(position, encoding)
         if tag == _SEQUENCE_END:
             return position
         if tag != _ITEM:
             raise InstanceRefused("a sequence of the data set holds no items", CANNOT_UNDERSTAND)
-        position = _end_of_item(elements, position, encoding, depth) if length == _UNDEFINED else position + length
+        position = _end_of_item(at, position, encoding, depth) if length == _UNDEFINED else position + length
 
 
-def _end_of_item(elements: _Elements, position: int, encoding: _Encoding, depth: int) -> int:
+def _end_of_item(at: _At, position: int, encoding: _Encoding, depth: int) -> int:
     while True:
-        tag, length, position, inner = elements.at(position, encoding)
+        tag, length, position, inner = at(position, encoding)
         if tag == _ITEM_END:
             return position
         if length == _UNDEFINED:
-            position = _end_of_sequence(elements, position, inner, depth + 1)
+            position = _end_of_sequence(at, position, inner, depth + 1)
         else:
             position += length

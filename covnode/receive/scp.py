@@ -65,6 +65,8 @@ class _Visit:
     calling: str = ""
     slot: Slot | None = None
     counts: AssociationCounts = field(default_factory=AssociationCounts)
+    # By presentation context id and SOP class.
+    syntaxes: dict[tuple[int | None, str], str] = field(default_factory=dict)
     how: str = "broken off"
     abort_at_s: float | None = None
 
@@ -223,9 +225,10 @@ class StorageScp:
 
     def _receive(self, association: DoorAssociation, request: StoreRequest, context_id: int) -> Reception:
         visit = self._visits[association]
-        context = next((cx for cx in association.accepted_contexts if cx.context_id == context_id), None)
-        fits = context is not None and context.abstract_syntax == request.sop_class_uid
-        syntax = str(context.transfer_syntax[0]) if context is not None and fits else None
+        if not visit.syntaxes:
+            for context in association.accepted_contexts:
+                visit.syntaxes[context.context_id, str(context.abstract_syntax)] = str(context.transfer_syntax[0])
+        syntax = visit.syntaxes.get((context_id, request.sop_class_uid))
         return InstanceReception(self._desk, visit.association_id, visit.counts, request, syntax, visit.calling)
 
     def _on_requested(self, event: evt.Event) -> None:

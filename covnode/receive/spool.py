@@ -55,7 +55,7 @@ class Spool:
         self._process = os.getpid()
         self._numbers = itertools.count(1)
         self._known: set[str] = set()
-        self._drafts: deque[tuple[Path, int]] = deque()
+        self._drafts: deque[tuple[str, int]] = deque()
 
     def begin(self, command: StoreCommand) -> "IncomingFile":
         """Open a file for an instance.
@@ -85,7 +85,7 @@ class Spool:
             self._repeated("patient", *patient_words(values)),
         )
 
-    def draft(self) -> tuple[Path, int]:
+    def draft(self) -> tuple[str, int]:
         """Return a new file and its descriptor, made ahead where there was time.
 
         Raises
@@ -110,17 +110,17 @@ class Spool:
             while True:
                 path, descriptor = self._drafts.popleft()
                 os.close(descriptor)
-                path.unlink(missing_ok=True)
+                _unlink(path)
 
-    def _new_draft(self) -> tuple[Path, int]:
-        path = self._incoming / f"{self._process}-{next(self._numbers)}"
+    def _new_draft(self) -> tuple[str, int]:
+        path = f"{self._incoming}/{self._process}-{next(self._numbers)}"
         return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
-    def folder_of(self, series_digest: str) -> Path:
+    def folder_of(self, series_digest: str) -> str:
         """Return the folder of a series; its name is durable."""
-        folder = self._folder / series_digest
+        folder = f"{self._folder}/{series_digest}"
         if series_digest not in self._known:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
             sync_folder(self._folder)
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
@@ -192,7 +192,7 @@ class IncomingFile:
             sop_class_uid=sop_class,
             transfer_syntax_uid=command.transfer_syntax_uid,
             content_sha256=content,
-            size_bytes=self._place(folder / f"{content}.dcm"),
+            size_bytes=self._place(folder, f"{content}.dcm"),
             file_name=f"{series}/{content}.dcm",
             source_ae_title=command.source_ae_title,
             facts=slice_facts(values, stat=command.stat),
@@ -203,17 +203,17 @@ class IncomingFile:
         with mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ) as content, memoryview(content) as view:
             return hashlib.sha256(view[self._start :]).hexdigest()
 
-    def _place(self, final: Path) -> int:
+    def _place(self, folder: str, name: str) -> int:
         """Give the synced file its final name, sync the folder, and return how long the file of that name is.
 
         A file that is there stays as it is: one name stands for one content, whoever sent it first.
         """
         size_bytes = self._start + self._written
         try:
-            final.hardlink_to(self._path)
+            os.link(self._path, f"{folder}/{name}")
         except FileExistsError:
-            size_bytes = final.stat().st_size
-        sync_folder(final.parent)
+            size_bytes = Path(folder, name).stat().st_size
+        sync_folder(folder)
         return size_bytes
 
     def _scan(self, limit: int | None = None) -> dict[int, bytes]:
@@ -229,8 +229,7 @@ class IncomingFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            _unlink(self._path)
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -239,7 +238,12 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
         written += os.write(descriptor, data[written:])
 
 
-def sync_folder(folder: Path) -> None:
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
+
+
+def sync_folder(folder: Path | str) -> None:
     """Make the names in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
