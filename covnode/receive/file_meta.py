@@ -3,12 +3,16 @@
 Comes from the C-STORE command, or from a part of STOW-RS; goes to spool.
 """
 
+import hashlib
 import struct
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 
 _PREAMBLE = bytes(128) + b"DICM"
+_META_START = 128 + 4 + 8
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,22 @@ def _meta_element(element: int, vr: bytes, text: str) -> bytes:
     value = text.encode("ascii", "replace")
     value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
     return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the data set of a durable file is the one that the file is named for; reads all of it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(start_of_data_set(file))
+        return hashlib.file_digest(file, "sha256").hexdigest() == path.stem
+
+
+def start_of_data_set(file: BinaryIO) -> int:
+    """Return where the data set of a Part 10 file begins."""
+    file.seek(_META_START)
+    return _META_START + 4 + int.from_bytes(file.read(4), "little")

@@ -3,20 +3,17 @@
 Comes from the spool, after a process died between Success and its message; goes to wiring.reconciliation.
 """
 
-import hashlib
 from pathlib import Path
-from typing import BinaryIO
 
 from pydicom.filereader import read_file_meta_info
 
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import InstanceRefused
 from covnode.receive import header
+from covnode.receive.file_meta import is_whole, start_of_data_set
 from covnode.receive.instance_facts import slice_facts, uid
 from covnode.receive.spool import Spool
 from covnode.records.arrival import ArrivedInstance
-
-_META_START = 128 + 4 + 8
 
 
 def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
@@ -36,7 +33,7 @@ def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
         with quietly():
             meta = read_file_meta_info(path)
         with path.open("rb") as file:
-            start = _start_of_data_set(file)
+            start = start_of_data_set(file)
         values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID))
         if not is_whole(path):
             return None
@@ -57,24 +54,6 @@ def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
         )
     except (InstanceRefused, *MALFORMED):
         return None
-
-
-def is_whole(path: Path) -> bool:
-    """Whether the data set of a durable file is the one that the file is named for; reads all of it.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
-    with path.open("rb") as file:
-        file.seek(_start_of_data_set(file))
-        return hashlib.file_digest(file, "sha256").hexdigest() == path.stem
-
-
-def _start_of_data_set(file: BinaryIO) -> int:
-    file.seek(_META_START)
-    return _META_START + 4 + int.from_bytes(file.read(4), "little")
 
 
 def _first(path: Path, start: int, count: int) -> bytes:

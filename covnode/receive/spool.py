@@ -3,8 +3,8 @@
 Comes from the SCP and from STOW-RS, which write the data set of one instance as it arrives; goes to a folder of its
 series, under the digest of its content. It never decodes pixels and never builds a path from a UID.
 
-Durable means: the file is synced, gets its final name, and the folder that holds the name is synced, one after
-the other and each before Success. A file under its final name is therefore whole, whenever the power fails.
+Durable means: the file has its final name, it is synced, and the folder that holds the name is synced, before Success.
+The name is the digest of the content: what a power failure left torn is known by it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 from covnode.dicom.dimse import DATA_SET_MISMATCH
 from covnode.errors import InstanceRefused
 from covnode.receive import header
-from covnode.receive.file_meta import StoreCommand, part10_head
+from covnode.receive.file_meta import StoreCommand, is_whole, part10_head
 from covnode.receive.instance_facts import patient_words, slice_facts, uid
 from covnode.receive.writeback import start_writing
 from covnode.records.arrival import ArrivedInstance
@@ -183,7 +183,6 @@ class IncomingFile:
         start_writing(self._descriptor)
         content = self._content_sha256()
         folder = self._spool.folder_of(series)
-        os.fsync(self._descriptor)
         return ArrivedInstance(
             study_digest=study,
             series_digest=series,
@@ -204,17 +203,32 @@ class IncomingFile:
             return hashlib.sha256(view[self._start :]).hexdigest()
 
     def _place(self, folder: str, name: str) -> int:
-        """Give the synced file its final name, sync the folder, and return how long the file of that name is.
+        """Give the file its final name, make both durable, and return how long the file of that name is.
 
-        A file that is there stays as it is: one name stands for one content, whoever sent it first.
+        The name comes before the sync: then the file system commits both at once, and the folder has nothing left.
         """
-        size_bytes = self._start + self._written
+        final = f"{folder}/{name}"
         try:
-            os.link(self._path, f"{folder}/{name}")
+            os.link(self._path, final)
         except FileExistsError:
-            size_bytes = Path(folder, name).stat().st_size
-        sync_folder(folder)
-        return size_bytes
+            return self._stays(Path(final))
+        try:
+            os.fsync(self._descriptor)
+            sync_folder(folder)
+        except OSError:
+            _unlink(final)
+            raise
+        return self._start + self._written
+
+    def _stays(self, final: Path) -> int:
+        """Leave the file that is there: one name stands for one content, whoever sent it first."""
+        if not is_whole(final):
+            # Named when the power failed, before its sync: nobody was told of it.
+            Path(self._path).replace(final)
+        with final.open("rb") as file:
+            os.fsync(file.fileno())
+        sync_folder(final.parent)
+        return final.stat().st_size
 
     def _scan(self, limit: int | None = None) -> dict[int, bytes]:
         def first(count: int) -> bytes:

@@ -12,7 +12,7 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.errors import TransientError
 from covnode.receive.commitment import CommitmentRequest
 from covnode.receive.commitment_report import CLASS_INSTANCE_CONFLICT, NO_SUCH_OBJECT, Reference, Report
-from covnode.receive.recovery import is_whole
+from covnode.receive.file_meta import is_whole
 from covnode.store.commitments import HeldFile, files_of
 from covnode.wiring.node import Node
 

@@ -21,7 +21,7 @@ from covnode.store import arrivals
 from covnode.wiring.node import Node
 
 _BATCH = 500
-_GATHER_S = 0.2
+_GATHER_S = 0.4
 _PROBE_S = 1.0
 _AGAIN_S = 0.5
 _COLLISIONS = 5

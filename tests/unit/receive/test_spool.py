@@ -160,6 +160,15 @@ def test_the_first_file_of_a_content_stays_whoever_sends_it_again(spool, tmp_pat
     assert not list((tmp_path / "spool" / "incoming").iterdir())
 
 
+def test_a_torn_file_of_a_power_failure_is_replaced_by_the_next_try(spool, tmp_path):
+    kept = keep(spool, data_set())
+    path = tmp_path / "spool" / kept.file_name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    assert keep(spool, data_set()) == kept
+    assert path.read_bytes() == whole
+
+
 def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_of_a_console(spool):
     jane = keep(spool, data_set()).patient_digest
     assert keep(spool, data_set(PatientName="Doe^Jane^^Dr.")).patient_digest == jane
