@@ -5,12 +5,10 @@ anything to make room.
 """
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 _GB = 1_000_000_000
-_LOOK_S = 0.05
 # It opens again with this much more room than it closes at, so that it does not flutter.
 _HYSTERESIS = 1.1
 
@@ -31,14 +29,9 @@ class Gate:
     min_free_gb: float
     told: str | None = None
     _full: str | None = None
-    _look_again_s: float = 0.0
 
     def closed_because(self) -> str | None:
         """Return why nothing may be taken now, as a sentence for the log; None while it is open."""
-        now_s = time.monotonic()
-        if now_s < self._look_again_s:
-            return self._full or self.told
-        self._look_again_s = now_s + _LOOK_S
         disk = os.statvfs(self.folder)
         free_gb = disk.f_bavail * disk.f_frsize / _GB
         is_full = free_gb < self.min_free_gb * (_HYSTERESIS if self._full else 1.0)

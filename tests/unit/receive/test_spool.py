@@ -270,7 +270,6 @@ def test_the_gate_opens_again_only_with_some_room_to_spare(tmp_path, monkeypatch
             return free[0] * 1e9
 
     monkeypatch.setattr(os, "statvfs", lambda _path: Disk())
-    monkeypatch.setattr("covnode.receive.gate._LOOK_S", 0)
     gate = Gate(tmp_path, 10.0)
     assert gate.closed_because() is not None
     free[0] = 10.5
