@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydicom import Dataset, dcmread
 
 from covnode.cli.local_node import LocalNode, StandInPacs, covnode_command
 from covnode.cli.settings_file import read_document, set_value, write_document
+from covnode.settings import Home
 from covnode.store import views
 from covnode.wiring.node import Node, open_node
 
@@ -39,6 +41,14 @@ SHORT_WAITS = {
 }
 
 
+def configure(home: Home, settings: Mapping[str, object]) -> None:
+    """Set keys of the configuration; ``receive__port`` stands for receive.port."""
+    document = read_document(home)
+    for key, value in settings.items():
+        set_value(document, key.replace("__", "."), str(value))
+    write_document(home, document)
+
+
 class NodeUnderTest(LocalNode):
     """A node with short waits, and questions to ask it."""
 
@@ -46,10 +56,11 @@ class NodeUnderTest(LocalNode):
 
     def init(self, *options: str) -> None:
         super().init(*options)
-        document = read_document(self.home)
-        for key, value in SHORT_WAITS.items():
-            set_value(document, key, value)
-        write_document(self.home, document)
+        self.configure(**SHORT_WAITS)
+
+    def configure(self, **settings: object) -> None:
+        """Set keys; ``receive__port`` stands for receive.port."""
+        configure(self.home, settings)
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:

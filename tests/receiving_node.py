@@ -9,7 +9,6 @@ from dicom_sender import Association, Peer
 from processes import NodeUnderTest
 
 from covnode.cli.local_node import NODE_AE
-from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.store.tables import InstanceRow
 
 _NEVER_S = "86400"
@@ -23,12 +22,6 @@ class ReceivingNode(NodeUnderTest):
         super().init(*options)
         names = ("idle_s", "gap_idle_s", "open_idle_s", "aborted_idle_s", "watchdog_s")
         self.configure(**{f"completeness.{name}": _NEVER_S for name in names})
-
-    def configure(self, **settings: str) -> None:
-        document = read_document(self.home)
-        for key, value in settings.items():
-            set_value(document, key, value)
-        write_document(self.home, document)
 
     def start_receiver(self) -> None:
         """Start `covnode receive` alone, and return when it answers."""

@@ -10,8 +10,8 @@ from pydicom.filereader import read_file_meta_info
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import InstanceRefused
 from covnode.receive import header
-from covnode.receive.file_meta import is_whole, start_of_data_set
-from covnode.receive.instance_facts import slice_facts, uid
+from covnode.receive.file_meta import StoreCommand, is_whole, start_of_data_set
+from covnode.receive.instance_facts import uid
 from covnode.receive.spool import Spool
 from covnode.records.arrival import ArrivedInstance
 
@@ -37,21 +37,12 @@ def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
         values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID))
         if not is_whole(path):
             return None
-        study, series, instance, patient = spool.digests(values)
-        return ArrivedInstance(
-            study_digest=study,
-            series_digest=series,
-            sop_digest=instance,
-            patient_digest=patient,
-            sop_class_uid=uid(values, header.SOP_CLASS_UID, "SOPClassUID"),
-            transfer_syntax_uid=str(meta.TransferSyntaxUID),
-            content_sha256=path.stem,
-            size_bytes=path.stat().st_size,
-            file_name=name,
-            # No digest covers the file meta information, and PostgreSQL takes no NUL.
-            source_ae_title="".join(filter(str.isprintable, str(meta.get("SourceApplicationEntityTitle", "")))).strip(),
-            facts=slice_facts(values, stat=False),
-        )
+        # No digest covers the file meta information, and PostgreSQL takes no NUL.
+        source = "".join(filter(str.isprintable, str(meta.get("SourceApplicationEntityTitle", "")))).strip()
+        sop_class = uid(values, header.SOP_CLASS_UID, "SOPClassUID")
+        sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
+        command = StoreCommand(sop_class, sop_instance, str(meta.TransferSyntaxUID), source)
+        return spool.arrived(values, command, path.stem, path.stat().st_size, name)
     except (InstanceRefused, *MALFORMED):
         return None
 

@@ -67,8 +67,8 @@ class Spool:
         """
         return IncomingFile(self, command)
 
-    def digests(self, values: dict[int, bytes]) -> tuple[str, str, str, str]:
-        """Return the keyed digests of study, series, instance and patient.
+    def series_digest(self, values: dict[int, bytes]) -> str:
+        """Return the keyed digest of the series, which names its folder.
 
         Raises
         ------
@@ -76,13 +76,24 @@ class Spool:
             0xC000: a UID is missing or is none.
         """
         study = uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")
-        series = uid(values, header.SERIES_INSTANCE_UID, "SeriesInstanceUID")
-        instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
-        return (
-            self._repeated("study", study),
-            self._repeated(study, series),
-            self._digest(instance),
-            self._repeated("patient", *patient_words(values)),
+        return self._repeated(study, uid(values, header.SERIES_INSTANCE_UID, "SeriesInstanceUID"))
+
+    def arrived(
+        self, values: dict[int, bytes], command: StoreCommand, content_sha256: str, size_bytes: int, file_name: str
+    ) -> ArrivedInstance:
+        """Return what the database is to know of an instance that is durable; InstanceRefused as `series_digest`."""
+        return ArrivedInstance(
+            study_digest=self._repeated("study", uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")),
+            series_digest=self.series_digest(values),
+            sop_digest=self._digest(uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")),
+            patient_digest=self._repeated("patient", *patient_words(values)),
+            sop_class_uid=uid(values, header.SOP_CLASS_UID, "SOPClassUID"),
+            transfer_syntax_uid=command.transfer_syntax_uid,
+            content_sha256=content_sha256,
+            size_bytes=size_bytes,
+            file_name=file_name,
+            source_ae_title=command.source_ae_title,
+            facts=slice_facts(values, stat=command.stat),
         )
 
     def draft(self) -> tuple[str, int]:
@@ -179,23 +190,11 @@ class IncomingFile:
             raise InstanceRefused("the data set is not the instance that was announced", DATA_SET_MISMATCH)
         if command.study_instance_uid not in {None, uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")}:
             raise InstanceRefused("the instance is not of the study that was announced", DATA_SET_MISMATCH)
-        study, series, instance, patient = self._spool.digests(values)
+        series = self._spool.series_digest(values)
         start_writing(self._descriptor)
         content = self._content_sha256()
-        folder = self._spool.folder_of(series)
-        return ArrivedInstance(
-            study_digest=study,
-            series_digest=series,
-            sop_digest=instance,
-            patient_digest=patient,
-            sop_class_uid=sop_class,
-            transfer_syntax_uid=command.transfer_syntax_uid,
-            content_sha256=content,
-            size_bytes=self._place(folder, f"{content}.dcm"),
-            file_name=f"{series}/{content}.dcm",
-            source_ae_title=command.source_ae_title,
-            facts=slice_facts(values, stat=command.stat),
-        )
+        size_bytes = self._place(self._spool.folder_of(series), f"{content}.dcm")
+        return self._spool.arrived(values, command, content, size_bytes, f"{series}/{content}.dcm")
 
     def _content_sha256(self) -> str:
         # Read back from memory, while the disk writes.

@@ -208,7 +208,7 @@ class DoorAssociation(Association):
 
     def __init__(self, entity: AE, receive: Receive) -> None:
         self.news = threading.Event()
-        self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         super().__init__(entity, MODE_ACCEPTOR)
         self.dul: _Lane = _Lane(self, receive, entity.maximum_pdu_size)
         self.dimse.msg_queue = _TellingQueue(self.news.set)
@@ -221,7 +221,7 @@ class DoorAssociation(Association):
         """Time since the peer last sent anything; 0 while a PDU is read or answered."""
         return 0.0 if self.dul.is_reading else time.monotonic() - self.dul.last_activity_s
 
-    def run_soon(self, errand: Callable[[], None]) -> None:
+    def run_soon(self, errand: Callable[[], object]) -> None:
         """Have the association's own thread do something between two messages, such as send a request of ours."""
         self._errands.put(errand)
         self.news.set()

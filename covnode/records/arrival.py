@@ -41,6 +41,10 @@ class SliceFacts:
     stat: bool = False
 
 
+SLICE_FACTS = TypeAdapter(SliceFacts)
+"""Reads what was kept as JSON."""
+
+
 @dataclass(frozen=True)
 class ArrivedInstance:
     """An instance that is durable in the spool.

@@ -45,6 +45,11 @@ class DeliveryState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)
+OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
+"""What has not ended."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One unit of work.

@@ -11,33 +11,26 @@ from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
-from covnode.records.job import AnalysisClaim, AnalysisState, DeliveryState, Job, JobKind
+from covnode.records.job import (
+    OPEN_ANALYSES,
+    OPEN_DELIVERIES,
+    AnalysisClaim,
+    AnalysisState,
+    DeliveryState,
+    Job,
+    JobKind,
+)
 from covnode.records.series import DeidentifiedSeries
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow
 
 MAX_ATTEMPTS = 3
-_OPEN = (AnalysisState.QUEUED, AnalysisState.RUNNING)
-_DELIVERABLE = (DeliveryState.QUEUED, DeliveryState.SENDING)
 
 
 def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
     """Create the analysis of this revision, supersede what an older one has not ended, and return its job."""
     now = utc_now()
-    older = sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision < series.revision)
-    session.execute(
-        sa.update(DeliveryRow)
-        .where(
-            DeliveryRow.analysis_id.in_(sa.select(AnalysisRow.analysis_id).where(older)),
-            DeliveryRow.state.in_(_DELIVERABLE),
-        )
-        .values(state=DeliveryState.SUPERSEDED, state_at=now)
-    )
-    session.execute(
-        sa.update(AnalysisRow)
-        .where(older, AnalysisRow.state.in_(_OPEN))
-        .values(state=AnalysisState.SUPERSEDED, state_at=now)
-    )
+    supersede(session, sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision < series.revision))
     row = AnalysisRow(
         analysis_id=new_id("ana"),
         series_id=series.series_id,
@@ -52,6 +45,30 @@ def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
     return Job(JobKind.ANALYSIS, row.analysis_id)
 
 
+def supersede(session: Session, which: sa.ColumnElement[bool], **why: str) -> None:
+    """Supersede those analyses that have not ended, and the deliveries of those that have.
+
+    Parameters
+    ----------
+    why
+        ``reason_code`` and ``reason``, where there is one to state.
+    """
+    values = {"state_at": utc_now(), **why}
+    session.execute(
+        sa.update(DeliveryRow)
+        .where(
+            DeliveryRow.analysis_id.in_(sa.select(AnalysisRow.analysis_id).where(which)),
+            DeliveryRow.state.in_(OPEN_DELIVERIES),
+        )
+        .values(state=DeliveryState.SUPERSEDED, **values)
+    )
+    session.execute(
+        sa.update(AnalysisRow)
+        .where(which, AnalysisRow.state.in_(OPEN_ANALYSES))
+        .values(state=AnalysisState.SUPERSEDED, **values)
+    )
+
+
 def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim | None:
     """Take the analysis, or return None where there is nothing to do: ended, superseded, or crashed too often."""
     now = utc_now()
@@ -60,7 +77,7 @@ def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim
         guarded(
             session,
             sa.update(row)
-            .where(row.analysis_id == analysis_id, row.state.in_(_OPEN))
+            .where(row.analysis_id == analysis_id, row.state.in_(OPEN_ANALYSES))
             .values(
                 state=AnalysisState.RUNNING,
                 attempts=row.attempts + 1,

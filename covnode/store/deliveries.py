@@ -7,11 +7,9 @@ from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
-from covnode.records.job import DeliveryClaim, DeliveryState, Job, JobKind
+from covnode.records.job import OPEN_DELIVERIES, DeliveryClaim, DeliveryState, Job, JobKind
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow, SeriesRow
-
-_OPEN = (DeliveryState.QUEUED, DeliveryState.SENDING)
 
 
 def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
@@ -38,7 +36,7 @@ def claim(session: Session, delivery_id: str, executor_id: str) -> DeliveryClaim
         guarded(
             session,
             sa.update(row)
-            .where(row.delivery_id == delivery_id, row.state.in_(_OPEN))
+            .where(row.delivery_id == delivery_id, row.state.in_(OPEN_DELIVERIES))
             .values(
                 state=DeliveryState.SENDING,
                 attempts=row.attempts + 1,

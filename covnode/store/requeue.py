@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from covnode.records.job import AnalysisState, DeliveryState, Job, JobKind
+from covnode.records.job import OPEN_ANALYSES, OPEN_DELIVERIES, Job, JobKind
 from covnode.store.sessions import guarded
 from covnode.store.tables import AnalysisRow, DeliveryRow
 
@@ -15,10 +15,7 @@ _KEYS: dict[JobKind, InstrumentedAttribute[str]] = {
     JobKind.ANALYSIS: AnalysisRow.analysis_id,
     JobKind.DELIVERY: DeliveryRow.delivery_id,
 }
-_OPEN: dict[JobKind, tuple[str, ...]] = {
-    JobKind.ANALYSIS: (AnalysisState.QUEUED, AnalysisState.RUNNING),
-    JobKind.DELIVERY: (DeliveryState.QUEUED, DeliveryState.SENDING),
-}
+_OPEN: dict[JobKind, tuple[str, ...]] = {JobKind.ANALYSIS: OPEN_ANALYSES, JobKind.DELIVERY: OPEN_DELIVERIES}
 
 
 def open_jobs(session: Session) -> list[Job]:

@@ -4,18 +4,16 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
-from covnode.records.arrival import SliceFacts
+from covnode.records.arrival import SLICE_FACTS, SliceFacts
 from covnode.records.job import SeriesState
 from covnode.store.sessions import guarded
 from covnode.store.tables import InstanceRow, SeriesRow
 
 IDENTITY_CONFLICT = "identity_conflict"
 _CONFLICT_ACCEPTED = "identity_conflict_accepted"
-_FACTS = TypeAdapter(SliceFacts)
 
 
 def in_state(session: Session, state: SeriesState) -> list[SeriesRow]:
@@ -43,7 +41,7 @@ def facts_of(session: Session, series_id: str) -> list[SliceFacts | None]:
     query = sa.select(InstanceRow.sop_digest, InstanceRow.facts).where(_counts(series_id))
     distinct: dict[str, SliceFacts | None] = {}
     for sop_digest, facts in session.execute(query.order_by(InstanceRow.instance_id)):
-        distinct.setdefault(sop_digest, None if facts is None else _FACTS.validate_python(facts))
+        distinct.setdefault(sop_digest, None if facts is None else SLICE_FACTS.validate_python(facts))
     return list(distinct.values())
 
 
@@ -118,26 +116,18 @@ def quarantine_conflict(session: Session, study_id: str, patients: int) -> list[
 
 def mark_chosen(session: Session, series_id: str, revision: int) -> None:
     """Note that the series is to be analysed; StaleClaim when a late slice came meanwhile."""
-    _move(session, (series_id, revision), SeriesState.COMPLETE, state=SeriesState.CHOSEN)
+    move(session, (series_id, revision), (SeriesState.COMPLETE,), state=SeriesState.CHOSEN)
 
 
 def mark_handed_over(session: Session, series_id: str, revision: int) -> None:
     """Note that the de-identified copy is in the queue; StaleClaim when a late slice came meanwhile."""
-    _move(session, (series_id, revision), SeriesState.CHOSEN, state=SeriesState.HANDED_OVER)
+    move(session, (series_id, revision), (SeriesState.CHOSEN,), state=SeriesState.HANDED_OVER)
 
 
 def quarantine(session: Session, series_id: str, revision: int, code: str, reason: str) -> None:
     """Keep the series in the spool, where it goes no further until a person looks."""
-    guarded(
-        session,
-        sa.update(SeriesRow)
-        .where(
-            SeriesRow.series_id == series_id,
-            SeriesRow.revision == revision,
-            SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN, SeriesState.NOT_CHOSEN)),
-        )
-        .values(state=SeriesState.QUARANTINED, state_at=utc_now(), reason_code=code, reason=reason),
-    )
+    before = (SeriesState.COMPLETE, SeriesState.CHOSEN, SeriesState.NOT_CHOSEN)
+    move(session, (series_id, revision), before, state=SeriesState.QUARANTINED, reason_code=code, reason=reason)
 
 
 def count_intake(session: Session, series_id: str) -> int:
@@ -171,11 +161,12 @@ def release_from_quarantine(session: Session, series_id: str) -> None:
     )
 
 
-def _move(session: Session, claim: tuple[str, int], before: SeriesState, **values: object) -> None:
+def move(session: Session, claim: tuple[str, int], before: Collection[SeriesState], **values: object) -> None:
+    """Move a series on, by its id and revision, from one of the states ``before``; StaleClaim when it is in another."""
     series_id, revision = claim
     guarded(
         session,
         sa.update(SeriesRow)
-        .where(SeriesRow.series_id == series_id, SeriesRow.revision == revision, SeriesRow.state == before)
+        .where(SeriesRow.series_id == series_id, SeriesRow.revision == revision, SeriesRow.state.in_(before))
         .values(state_at=utc_now(), **values),
     )

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
-from covnode.records.job import AnalysisState, DeliveryState, SeriesState
+from covnode.records.job import OPEN_ANALYSES, AnalysisState, DeliveryState, SeriesState
+from covnode.store import analyses
+from covnode.store.series import move
 from covnode.store.sessions import guarded
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
-_OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)
-_OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
 _WITHOUT_RESULT = (AnalysisState.NOT_ANALYSED, AnalysisState.FAILED)
 _ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
 _BY_HAND = "by_hand"
@@ -60,16 +60,8 @@ def keep_sheet(session: Session, judged: SeriesRow, sheet: dict[str, Any]) -> No
 
 def pass_over(session: Session, series_id: str, revision: int, code: str, reason: str) -> None:
     """Note that the series is not analysed, and why; StaleClaim when it is on its way by now, or a late slice came."""
-    guarded(
-        session,
-        sa.update(SeriesRow)
-        .where(
-            SeriesRow.series_id == series_id,
-            SeriesRow.revision == revision,
-            SeriesRow.state.in_((SeriesState.COMPLETE, SeriesState.CHOSEN)),
-        )
-        .values(state=SeriesState.NOT_CHOSEN, state_at=utc_now(), reason_code=code, reason=reason),
-    )
+    before = (SeriesState.COMPLETE, SeriesState.CHOSEN)
+    move(session, (series_id, revision), before, state=SeriesState.NOT_CHOSEN, reason_code=code, reason=reason)
 
 
 def set_choice(session: Session, study: StudyRow, series_id: str) -> int:
@@ -90,20 +82,7 @@ def set_choice(session: Session, study: StudyRow, series_id: str) -> int:
 
 def supersede(session: Session, series_id: str, reason: str) -> None:
     """Supersede the analyses of a series that have not ended, and the deliveries of those that have."""
-    now = utc_now()
-    session.execute(
-        sa.update(DeliveryRow)
-        .where(
-            DeliveryRow.analysis_id.in_(sa.select(AnalysisRow.analysis_id).where(AnalysisRow.series_id == series_id)),
-            DeliveryRow.state.in_(_OPEN_DELIVERIES),
-        )
-        .values(state=DeliveryState.SUPERSEDED, state_at=now, reason_code=_BETTER_SERIES, reason=reason)
-    )
-    session.execute(
-        sa.update(AnalysisRow)
-        .where(AnalysisRow.series_id == series_id, AnalysisRow.state.in_(_OPEN_ANALYSES))
-        .values(state=AnalysisState.SUPERSEDED, state_at=now, reason_code=_BETTER_SERIES, reason=reason)
-    )
+    analyses.supersede(session, AnalysisRow.series_id == series_id, reason_code=_BETTER_SERIES, reason=reason)
 
 
 def came_to_nothing(session: Session, study: StudyRow) -> str | None:
@@ -129,7 +108,7 @@ def came_to_nothing(session: Session, study: StudyRow) -> str | None:
         .where(
             SeriesRow.study_id == study.study_id,
             SeriesRow.series_id != chosen.series_id,
-            sa.or_(SeriesRow.state.in_(_ON_ITS_WAY), AnalysisRow.state.in_(_OPEN_ANALYSES), has_result),
+            sa.or_(SeriesRow.state.in_(_ON_ITS_WAY), AnalysisRow.state.in_(OPEN_ANALYSES), has_result),
         )
     )
     if session.scalars(others.limit(1)).first() is not None:

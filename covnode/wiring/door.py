@@ -92,11 +92,7 @@ class _DicomDoor:
         """Give a storage commitment report on the association that asked for it, while it is open."""
         association = self.scp.open_association(association_id)
         if association is not None:
-            association.run_soon(lambda: _discard(self._commitment.report_on_same(association, file_name)))
-
-
-def _discard(_value: object) -> None:
-    """Drop a value: the receiver sees by the files that a report is given."""
+            association.run_soon(lambda: self._commitment.report_on_same(association, file_name))
 
 
 def main() -> None:
@@ -118,10 +114,11 @@ def main() -> None:
     line = Line(socket.socket(fileno=given.line))
     gate = Gate(home.spool, settings.receive.min_free_gb)
     spool = Spool(home.spool, home.incoming, PseudonymKeys.load(home.keys).digest)
+    desk = StoreDesk(spool, gate, line.tell)
     if given.stow is not None:
-        _run_stow(home, settings, StoreDesk(spool, gate, line.tell), line, socket.socket(fileno=given.stow))
+        _run_stow(home, settings, desk, line, socket.socket(fileno=given.stow))
         return
-    dicom = _DicomDoor(given.name, home, settings, StoreDesk(spool, gate, line.tell))
+    dicom = _DicomDoor(given.name, home, settings, desk)
     if given.plain is not None:
         dicom.scp.serve(socket.socket(fileno=given.plain))
     if given.tls is not None:

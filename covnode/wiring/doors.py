@@ -23,12 +23,10 @@ from covnode.receive.spool import clear_incoming
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
 from covnode.settings import Home, Settings
+from covnode.wiring.restarts import Restarts
 from covnode.wiring.stow_protection import StowProtection
 
 _BACKLOG = 256
-_PAUSE_S = 0.5
-_STEADY_S = 30.0
-_LONGEST_PAUSE_S = 30.0
 _STOP_S = 15.0
 _ORDER_S = 2
 _HEAR_S = 0.01
@@ -64,24 +62,19 @@ class _Door:
     hear: Hear
     process: "subprocess.Popen[bytes] | None" = None
     line: socket.socket | None = None
-    started_at_s: float = 0.0
-    start_at_s: float = 0.0
-    pause_s: float = _PAUSE_S
+    restarts: Restarts = field(default_factory=Restarts)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def keep_running(self, closed_because: str | None) -> None:
         """Start it, or start it again once its pause is over."""
-        now_s = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
-            steady = now_s - self.started_at_s > _STEADY_S
-            self.pause_s = _PAUSE_S if steady else min(self.pause_s * 2, _LONGEST_PAUSE_S)
-            self.start_at_s = now_s + self.pause_s
+            pause_s = self.restarts.ended()
             get_logger().error(
-                "door_ended", door=self.name, exit_code=self.process.returncode, starts_again_in_s=self.pause_s
+                "door_ended", door=self.name, exit_code=self.process.returncode, starts_again_in_s=pause_s
             )
             clear_incoming(self.home.incoming, f"{self.process.pid}-")
             self.process = None
-        if self.process is None and now_s >= self.start_at_s:
+        if self.process is None and self.restarts.is_due():
             self._start(closed_because)
 
     def _start(self, closed_because: str | None) -> None:
@@ -96,7 +89,7 @@ class _Door:
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
             )
-        self.started_at_s = time.monotonic()
+        self.restarts.started()
         with self.lock:
             self.line = ours
         self.order({"closed_because": closed_because})

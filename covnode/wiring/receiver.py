@@ -11,7 +11,7 @@ from covnode.errors import TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import AssociationLedger
 from covnode.receive.spool import Spool, clear_incoming
-from covnode.records.arrival import CommitmentAsked, DoorMessage
+from covnode.records.arrival import DoorMessage
 from covnode.settings import Home
 from covnode.wiring.assembling import Assembling
 from covnode.wiring.choosing import Choosing
@@ -57,7 +57,7 @@ class Receiver:
         self._ledger = AssociationLedger()
         self._doors = Doors(node.home, node.settings, self._hear)
         self._commitments = Commitments(node, keys, self._doors.report_on_same)
-        self._recorder = Recorder(node, self._ledger, self._doors.close, self._on_commitment)
+        self._recorder = Recorder(node, self._ledger, self._doors.close, self._commitments.put)
         self._reconciled = threading.Event()
         self._spool = Spool(node.home.spool, node.home.incoming, keys.digest)
         self._assembly = Assembly(
@@ -68,9 +68,6 @@ class Receiver:
 
     def _hear(self, door: str, message: DoorMessage | None) -> None:
         self._recorder.hear(door, message)
-
-    def _on_commitment(self, asked: CommitmentAsked) -> None:
-        self._commitments.put(asked)
 
     def run(self, stopping: threading.Event) -> None:
         """Run until asked to stop."""
@@ -112,8 +109,7 @@ class Receiver:
 
     def _commit(self, stopping: threading.Event) -> None:
         # A commitment asked for before the restart is answered when every file of the spool has its row.
-        while not (self._reconciled.wait(_SUPERVISION_S) or stopping.is_set()):
-            pass
+        self._reconciled.wait()
         self._commitments.run(stopping)
 
 

@@ -134,14 +134,11 @@ class Recorder:
         """Record one instance; None: it cannot be written, stays in the spool and is tried at each reconciliation."""
         try:
             return self._write([instance])[0]
-        except TransientError as error:
-            if not isinstance(error, RowExists):
+        except Exception as error:
+            if isinstance(error, TransientError) and not isinstance(error, RowExists):
                 raise
-            failure: Exception = error
-        except Exception as error:  # noqa: BLE001 (as above)
-            failure = error
-        get_logger().error("instance_not_recorded", error=type(failure).__name__)
-        return None
+            get_logger().error("instance_not_recorded", error=type(error).__name__)
+            return None
 
     def _note(self, door: str, message: DoorMessage | None, recorded: Iterator[str | None]) -> None:
         match message:

@@ -7,17 +7,15 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 
 from covnode.logs import get_logger
 from covnode.settings import Home
 from covnode.wiring.node import SUPERVISED, open_process, stop_event
+from covnode.wiring.restarts import Restarts
 
 ROLES = ("receive", "work", "send")
 _CHECK_S = 0.25
-_STEADY_S = 30.0
-_LONGEST_PAUSE_S = 30.0
 _STOP_S = 20.0
 
 
@@ -28,23 +26,18 @@ class _Role:
     name: str
     home: Home
     process: "subprocess.Popen[bytes] | None" = None
-    started_at_s: float = 0.0
-    start_at_s: float = 0.0
-    pause_s: float = field(default=0.5)
+    restarts: Restarts = field(default_factory=Restarts)
 
     def keep_running(self) -> None:
-        now_s = time.monotonic()
         if self.process is not None:
             code = self.process.poll()
             if code is None:
                 return
-            steady = now_s - self.started_at_s > _STEADY_S
-            self.pause_s = 0.5 if steady else min(self.pause_s * 2, _LONGEST_PAUSE_S)
-            self.start_at_s = now_s + self.pause_s
             self.process = None
-            get_logger().error("role_ended", ended=self.name, exit_code=code, starts_again_in_s=self.pause_s)
-        if now_s >= self.start_at_s:
-            self.started_at_s = now_s
+            pause_s = self.restarts.ended()
+            get_logger().error("role_ended", ended=self.name, exit_code=code, starts_again_in_s=pause_s)
+        if self.restarts.is_due():
+            self.restarts.started()
             command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
             environment = {**os.environ, SUPERVISED: "1"}
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (our own)

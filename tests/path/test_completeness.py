@@ -10,7 +10,6 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelFind
 
 from covnode.cli.local_node import free_port
-from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.deliver.scu import send
 from covnode.dicom.association import Destination
 from covnode.learn.phantom import make_phantom
@@ -54,10 +53,8 @@ def node_with(idle_node):
 
     def start(**settings):
         idle_node.init()
-        document = read_document(idle_node.home)
-        for key, value in (SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}).items():
-            set_value(document, key, value)
-        write_document(idle_node.home, document)
+        idle_node.configure(**SETTINGS)
+        idle_node.configure(**settings)
         idle_node.start("receive")
         return idle_node
 

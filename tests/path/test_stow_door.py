@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 from certificates import Authority, serial_of
-from processes import covnode, wait_until
+from processes import configure, covnode, wait_until
 from stow_bodies import BOUNDARY, CONTENT_TYPE, STUDY, multipart, part10
 
 from covnode.cli.local_node import LOOPBACK
-from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.settings import Home
 
 TOKEN = "a-token-of-the-test"
@@ -82,10 +81,7 @@ def make_door(tmp_path, initialised):
         tokens = tmp_path / "tokens"
         tokens.write_text(f"CT_ONE:{TOKEN}\n")
         values = {"receive.min_free_gb": "0.05", "stow.tls": "false", "stow.token_file": str(tokens), **changes}
-        document = read_document(home)
-        for key, value in values.items():
-            set_value(document, key, value)
-        write_document(home, document)
+        configure(home, values)
         door = DoorUnderTest(home, tmp_path / "door.log")
         door.start()
         doors.append(door)

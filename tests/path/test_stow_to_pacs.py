@@ -7,7 +7,6 @@ from pydicom import Dataset, dcmread
 from stow_bodies import CONTENT_TYPE, multipart
 
 from covnode.cli.local_node import LOOPBACK, free_port
-from covnode.cli.settings_file import read_document, set_value, write_document
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +20,7 @@ def stow_port(idle_node, pacs, tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text(f"ARCHIVE:{TOKEN}\n")
     idle_node.init("--pacs", pacs.address, "--accept-demonstration")
-    document = read_document(idle_node.home)
-    values = {"enabled": "true", "tls": "false", "port": str(port), "token_file": str(tokens)}
-    for key, value in values.items():
-        set_value(document, f"stow.{key}", value)
-    write_document(idle_node.home, document)
+    idle_node.configure(stow__enabled="true", stow__tls="false", stow__port=port, stow__token_file=tokens)
     idle_node.start()
     return port
 
@@ -55,10 +50,7 @@ def test_a_series_by_stow_comes_back_as_seg_and_sr(stow_port, idle_node, pacs, w
 
 def test_a_node_that_anybody_could_fill_refuses_to_start(idle_node):
     idle_node.init()
-    document = read_document(idle_node.home)
-    for key, value in {"receive.bind": "0.0.0.0", "stow.enabled": "true", "stow.tls": "false"}.items():
-        set_value(document, key, value)
-    write_document(idle_node.home, document)
+    idle_node.configure(receive__bind="0.0.0.0", stow__enabled="true", stow__tls="false")
     done = covnode("receive", "--home", str(idle_node.home.root))
     assert done.returncode != 0
     assert "stow.token_file" in done.stderr

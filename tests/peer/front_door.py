@@ -14,19 +14,11 @@ from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification
 
 from covnode.cli.local_node import LOOPBACK, NODE_AE, covnode_command
-from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.settings import load_settings
 
 
 class FrontDoor(NodeUnderTest):
     """A node whose receiver runs alone."""
-
-    def configure(self, **settings: object) -> None:
-        """Set keys; ``receive__port`` stands for receive.port."""
-        document = read_document(self.home)
-        for key, value in settings.items():
-            set_value(document, key.replace("__", "."), str(value))
-        write_document(self.home, document)
 
     def start(self, command_name: str = "receive") -> None:
         """Start, and return when every process that receives does so: the ports accept before."""

@@ -1,0 +1,36 @@
+"""When a process that has ended is started again: soon, and later each time that it did not run for long.
+
+Asked by the supervisor of its roles and by the receiver of its doors.
+"""
+
+import time
+from dataclasses import dataclass
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_STEADY_S = 30.0
+
+
+@dataclass
+class Restarts:
+    """The starts of one process."""
+
+    pause_s: float = _FIRST_PAUSE_S
+    _started_at_s: float = 0.0
+    _start_at_s: float = 0.0
+
+    def is_due(self) -> bool:
+        """Whether it may be started now."""
+        return time.monotonic() >= self._start_at_s
+
+    def started(self) -> None:
+        """Note a start."""
+        self._started_at_s = time.monotonic()
+
+    def ended(self) -> float:
+        """Note an end and return the pause until the next start."""
+        now_s = time.monotonic()
+        steady = now_s - self._started_at_s > _STEADY_S
+        self.pause_s = _FIRST_PAUSE_S if steady else min(self.pause_s * 2, _LONGEST_PAUSE_S)
+        self._start_at_s = now_s + self.pause_s
+        return self.pause_s
