@@ -3,7 +3,6 @@
 For the sender of the benchmarks and of the tests that push hard.
 """
 
-import hashlib
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from blake3 import blake3
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -44,9 +44,9 @@ class SyntheticSeries:
         self.patch(data, 0, instance)
         return bytes(data)
 
-    def sha256(self, instance: int) -> str:
+    def digest(self, instance: int) -> str:
         """Return the digest of a data set's bytes."""
-        return hashlib.sha256(self.data_set(instance)).hexdigest()
+        return digest_of(self.data_set(instance))
 
     def patch(self, buffer: bytearray, start: int, instance: int) -> None:
         """Make the data set that begins at ``start`` of ``buffer`` that of an instance."""
@@ -112,13 +112,18 @@ def kept_digests(spool: Path) -> Counter[str]:
     What is still coming in does not count.
     """
     files = (path for path in spool.rglob("*.dcm") if path.relative_to(spool).parts[0] not in _NOT_KEPT)
-    return Counter(data_set_sha256(path) for path in files)
+    return Counter(data_set_digest(path) for path in files)
 
 
-def data_set_sha256(path: Path) -> str:
+def digest_of(data: bytes) -> str:
+    """Digest the bytes of a data set as the spool does: BLAKE3, with its name."""
+    return f"b3-{blake3(data).hexdigest()}"
+
+
+def data_set_digest(path: Path) -> str:
     """Digest what lies behind the preamble and the file meta information of a Part 10 file."""
     data = path.read_bytes()
     if data[128:140] != b"DICM" + struct.pack("<HH2sH", 2, 0, b"UL", 4):
         return "no Part 10 file"
     meta_bytes = struct.unpack_from("<I", data, 140)[0]
-    return hashlib.sha256(data[144 + meta_bytes :]).hexdigest()
+    return digest_of(data[144 + meta_bytes :])

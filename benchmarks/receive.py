@@ -1,11 +1,11 @@
 """How many instances a second the receiver takes durably, side by side with DCMTK's storescp and Orthanc.
 
 Run by ``make bench-receive``. One sender is DCMTK's dcmsend, a whole process with its start and its reading; several
-are lean senders (a process an association), which cost little of the processors that the server under test needs; a
-single lean sender is told, not judged. Every server as it ships: Orthanc and storescp take PDUs of 16 KiB, ours 1 MiB
-(``--pdu-bytes`` bounds them for all). The same data sets with UIDs of their own in each round, TCP_NODELAY everywhere,
-all stores on one disk, dcmsend's files in memory. Between runs the stores are emptied and the disk is synced, so that
-nobody pays for what another left to be written. Series never count as complete here: no intake, no analysis.
+are lean senders (a process an association), which cost little of the processors that the server under test needs. Every
+server as it ships: Orthanc and storescp take PDUs of 16 KiB, ours 1 MiB (``--pdu-bytes`` bounds them for all). The same
+data sets with UIDs of their own in each round, TCP_NODELAY everywhere, all stores on one disk, dcmsend's files in
+memory. Between runs the stores are set aside (not deleted: see storage_servers.set_aside) and the disk is synced, so
+that nobody pays for what another left to be written. Series never count as complete here: no intake, no analysis.
 """
 
 import argparse
@@ -45,35 +45,35 @@ class Arm:
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio of two arms, round by round; what has no bound is told, not judged."""
+    """A ratio of two arms, round by round."""
 
     name: str
     ours: Arm
     other: Arm
-    at_least: float = 0.0
+    at_least: float
 
 
 _SERVERS = ("storescp", "Orthanc", "covnode", "covnode-no-sync")
-_ONE, _FOUR, _LEAN_ONE = (1, "dcmsend"), (4, "lean"), (1, "lean")
+_ONE, _FOUR = (1, "dcmsend"), (4, "lean")
+_LEAN_ONE, _EIGHT = Arm("covnode", 1), Arm("covnode", 8)
 
 
 def arms() -> list[Arm]:
     """Return what is measured in each round."""
-    found = [Arm(server, *senders) for senders in (_ONE, _FOUR, _LEAN_ONE) for server in _SERVERS]
-    return [*found, Arm("covnode", 8)]
+    return [*(Arm(server, *senders) for senders in (_ONE, _FOUR) for server in _SERVERS), _LEAN_ONE, _EIGHT]
 
 
 def goals() -> list[Goal]:
-    """Return the ratios, those that must be reached first."""
+    """Return the ratios that must be reached."""
     found = []
-    for name, senders, is_judged in (("1", _ONE, True), ("4", _FOUR, True), ("1_lean", _LEAN_ONE, False)):
+    for senders in (_ONE, _FOUR):
         storescp, orthanc, ours, unsynced = (Arm(server, *senders) for server in _SERVERS)
         found += [
-            Goal(f"durable_to_orthanc_{name}", ours, orthanc, 2.5 * is_judged),
-            Goal(f"durable_to_storescp_{name}", ours, storescp, 0.7 * is_judged),
-            Goal(f"no_sync_to_storescp_{name}", unsynced, storescp, 1.0 * is_judged),
+            Goal(f"durable_to_orthanc_{senders[0]}", ours, orthanc, 2.5),
+            Goal(f"durable_to_storescp_{senders[0]}", ours, storescp, 0.7),
+            Goal(f"no_sync_to_storescp_{senders[0]}", unsynced, storescp, 1.0),
         ]
-    return [*found, Goal("eight_senders_to_one", Arm("covnode", 8), Arm("covnode", 1), 1.0)]
+    return [*found, Goal("eight_senders_to_one", _EIGHT, _LEAN_ONE, 1.0)]
 
 
 def cpu_s(root_pid: int) -> float:
@@ -118,7 +118,7 @@ class Bench:
         else:
             elapsed_s = push(server, series, share, self.pdu_bytes)
         used_s = cpu_s(server.pid) - before_s
-        missing = server.missing([one.sha256(number) for one in series for number in range(share)])
+        missing = server.missing([one.digest(number) for one in series for number in range(share)])
         if missing:
             raise RuntimeError(f"{arm.name}: {missing} instances are missing, changed or too many")
         server.clear()
@@ -132,7 +132,7 @@ def measure(bench: Bench, rounds: int) -> dict[Arm, list[tuple[float, float]]]:
     every = arms()
     measured: dict[Arm, list[tuple[float, float]]] = {arm: [] for arm in every}
     for number in range(rounds + 1):
-        turn = (number * 5) % len(every)
+        turn = (number * 3) % len(every)
         for arm in every[turn:] + every[:turn]:
             figures = bench.run(arm)
             if number:
@@ -157,8 +157,7 @@ def report(measured: dict[Arm, list[tuple[float, float]]]) -> bool:
         ratios = [ours[0] / other[0] for ours, other in zip(measured[goal.ours], measured[goal.other], strict=True)]
         ratio = statistics.median(ratios)
         reached &= ratio >= goal.at_least
-        if goal.at_least:
-            lines.append(f"{goal.name}: {ratio:.2f} x (goal >= {goal.at_least:g})")
+        lines.append(f"{goal.name}: {ratio:.2f} x (goal >= {goal.at_least:g})")
         print(f"ratio {goal.name}, round by round: {spread(ratios, 2)}")
     print("\n".join(lines))
     return reached
@@ -198,7 +197,7 @@ def main() -> int:
             "storescp-fork": Storescp(folder / "storescp-fork", "--fork"),
             "Orthanc": Orthanc(folder / "orthanc"),
             "covnode": Receiver(folder / "covnode"),
-            "covnode-no-sync": Receiver(folder / "covnode-no-sync", "eatmydata"),
+            "covnode-no-sync": Receiver(folder / "covnode-no-sync", syncs=False),
         }
         started_s = time.monotonic()
         try:

@@ -93,7 +93,7 @@ def one_association(port: int, called: str, number: int, fault: str, count: int)
         outcome = (FAULTS[fault] if fault else sound)(Peer(port, called, f"SENDER{number % SENDERS}"), series, count)
     except Exception as error:  # noqa: BLE001 (the edge of a sender: it says what it met)
         return number, [], [f"{fault or 'sound'}: {type(error).__name__}: {error}"]
-    return number, [series.sha256(one) for one in outcome.answered], [f"{fault}: {what}" for what in outcome.wrong]
+    return number, [series.digest(one) for one in outcome.answered], [f"{fault}: {what}" for what in outcome.wrong]
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Soak:
         """Return the digests that the database holds."""
         node = open_node(self.receiver.node.home)
         with node.transaction() as session:
-            found = Counter(session.scalars(sa.select(InstanceRow.content_sha256)))
+            found = Counter(session.scalars(sa.select(InstanceRow.content_digest)))
         node.engine.dispose()
         return found
 

@@ -4,13 +4,13 @@ Each is a process of its own with a store of its own on the same disk. None runs
 under in a hospital, but for the receiver without sync: Debian's eatmydata takes its fsync away from outside.
 """
 
+import itertools
 import json
 import os
-import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -45,6 +45,17 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = _START
         time.sleep(0.05)
 
 
+def set_aside(entries: Iterable[Path], folder: Path) -> None:
+    """Move away what a store kept; it is deleted with everything else, at the end.
+
+    ext4 without a journal does not give out an inode again for minutes, and looks at each that was deleted lately
+    whenever it makes a file: a benchmark that deletes between its runs measures that.
+    """
+    folder.mkdir(parents=True)
+    for entry in entries:
+        entry.rename(folder / entry.name)
+
+
 class Server:
     """A storage SCP as the benchmark sees it."""
 
@@ -54,6 +65,13 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._cleared = itertools.count()
+        self._environment: dict[str, str] = {}
+
+    @property
+    def _aside(self) -> Path:
+        """A new folder for what is cleared away."""
+        return self.folder.with_name(f"{self.folder.name}-aside") / str(next(self._cleared))
 
     def start(self) -> None:
         """Start, and return when it answers C-ECHO."""
@@ -65,7 +83,7 @@ class Server:
 
     def _spawn(self, command: list[str]) -> None:
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
-            environment = {**os.environ, "TCP_NODELAY": "1"}
+            environment = {**os.environ, "TCP_NODELAY": "1", **self._environment}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603 (named here)
         wait_for(lambda: self.pid > 0 and self.answers(), f"{self.folder.name} does not answer")
 
@@ -129,9 +147,8 @@ class Storescp(Server):
         return sum(1 for _ in self.folder.iterdir())
 
     def clear(self) -> None:
-        """Remove the files."""
-        for path in self.folder.iterdir():
-            path.unlink()
+        """Set the files aside."""
+        set_aside(list(self.folder.iterdir()), self._aside)
 
 
 class Orthanc(Server):
@@ -142,6 +159,7 @@ class Orthanc(Server):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._http_port = free_port()
+        self._before = 0
 
     def _command(self) -> list[str]:
         settings = {
@@ -157,19 +175,21 @@ class Orthanc(Server):
         config.write_text(json.dumps(settings))
         return ["Orthanc", str(config)]
 
-    def _ask(self, path: str, method: str = "GET") -> bytes:
-        request = urllib.request.Request(f"http://{LOOPBACK}:{self._http_port}/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (the server started here)
+    def _ask(self, path: str) -> bytes:
+        address = f"http://{LOOPBACK}:{self._http_port}/{path}"
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return bytes(answer.read())
 
     def kept(self) -> int:
-        """Ask its index."""
+        """Ask its index how many came since it was cleared."""
+        return self._count() - self._before
+
+    def _count(self) -> int:
         return int(json.loads(self._ask("statistics"))["CountInstances"])
 
     def clear(self) -> None:
-        """Delete all patients."""
-        for patient in json.loads(self._ask("patients")):
-            self._ask(f"patients/{patient}", "DELETE")
+        """Count from here; its index and its folders go on."""
+        self._before = self._count()
 
 
 class Receiver(Server):
@@ -177,10 +197,12 @@ class Receiver(Server):
 
     ae_title = NODE_AE
 
-    def __init__(self, folder: Path, *wrapper: str) -> None:
+    def __init__(self, folder: Path, *, syncs: bool = True) -> None:
         super().__init__(folder)
         self.node = LocalNode(folder, port=self.port)
-        self._wrapper = wrapper
+        self._wrapper = [] if syncs else ["eatmydata"]
+        if not syncs:
+            self._environment["PYTHONPATH"] = str(Path(__file__).with_name("without_sync"))
         self._seen = 0
 
     @property
@@ -226,8 +248,6 @@ class Receiver(Server):
         return sum(abs(count) for count in unlike.values()) + self.recorded() - self._seen
 
     def clear(self) -> None:
-        """Remove the series folders: the receiver looks at none of them before it is started again."""
+        """Set the series folders aside: the receiver looks at none of them before it is started again."""
         kept_apart = {self.node.home.incoming, self.node.home.damaged, self.node.home.commitments}
-        for path in self.spool.iterdir():
-            if path not in kept_apart and path.is_dir():
-                shutil.rmtree(path)
+        set_aside([path for path in self.spool.iterdir() if path not in kept_apart and path.is_dir()], self._aside)

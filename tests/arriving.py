@@ -22,7 +22,7 @@ def arrived(number=1, *, name="series", expected=None, **changes):
         patient_digest="patient",
         sop_class_uid="1.2",
         transfer_syntax_uid="1.2.1",
-        content_sha256=f"{name}-{number}",
+        content_digest=f"{name}-{number}",
         size_bytes=1,
         file_name=f"{name}/{number}.dcm",
         source_ae_title="SCANNER",

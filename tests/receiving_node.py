@@ -52,4 +52,4 @@ class ReceivingNode(NodeUnderTest):
     def recorded(self) -> Counter[str]:
         """Return the digests of the data sets in the database."""
         with self.transaction() as session:
-            return Counter(session.scalars(sa.select(InstanceRow.content_sha256)))
+            return Counter(session.scalars(sa.select(InstanceRow.content_digest)))

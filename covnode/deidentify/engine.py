@@ -25,7 +25,7 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
     """Write a de-identified copy of a series into a folder and check it.
 
     The folder appears, synced, with all files in it (00001.dcm, ... in the order of the originals'
-    ``content_sha256``; each content once), or it does not appear; one that exists is replaced. The same series and
+    ``content_digest``; each content once), or it does not appear; one that exists is replaced. The same series and
     keys give the same bytes.
 
     Raises
@@ -51,7 +51,7 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
         series_id=series.series_id,
         revision=series.revision,
         files=tuple(out / name for name in names),
-        input_sha256=hashlib.sha256("\n".join(o.content_sha256 for o in originals).encode()).hexdigest(),
+        input_sha256=hashlib.sha256("\n".join(o.content_digest for o in originals).encode()).hexdigest(),
     )
     return deidentified, _identity(originals, patient, copies, keys)
 
@@ -69,7 +69,7 @@ def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKe
             sop_instance_uid=keys.uid(
                 original.sop_instance_uid
                 if uses[original.sop_instance_uid] == 1
-                else f"{original.sop_instance_uid} {original.content_sha256}"
+                else f"{original.sop_instance_uid} {original.content_digest}"
             ),
             frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
             patient_id=keys.patient_id(*whose),

@@ -114,7 +114,7 @@ class PseudonymKeys:
 
     def digest(self, *parts: str) -> str:
         """Hex HMAC-SHA256 to look a value up without storing it; ("a", "bc") and ("ab", "c") differ."""
-        return hmac.digest(self._digests, _message(parts), hashlib.sha256).hex()
+        return hmac.digest(self._digests, _message(parts), "sha256").hex()
 
     @property
     def vault_key(self) -> bytes:
@@ -122,7 +122,7 @@ class PseudonymKeys:
         return self._vault
 
     def _hmac(self, purpose: str, *parts: str) -> bytes:
-        return hmac.digest(self._pseudonyms, _message((purpose, *parts)), hashlib.sha256)
+        return hmac.digest(self._pseudonyms, _message((purpose, *parts)), "sha256")
 
 
 def _derive(key: bytes, purpose: str) -> bytes:

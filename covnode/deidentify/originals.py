@@ -43,7 +43,7 @@ class Original:
     """
 
     path: Path
-    content_sha256: str
+    content_digest: str
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
@@ -56,7 +56,7 @@ def unreadable(reason: str) -> DeidentificationRefused:
 
 
 def read_originals(instances: tuple[ReceivedInstance, ...]) -> tuple[Original, ...]:
-    """Read the root of every instance, each content once, in the order of ``content_sha256``.
+    """Read the root of every instance, each content once, in the order of ``content_digest``.
 
     Raises
     ------
@@ -64,18 +64,18 @@ def read_originals(instances: tuple[ReceivedInstance, ...]) -> tuple[Original, .
         ``unreadable_instance``, ``burned_in_text``, ``secondary_capture``, ``embedded_overlay`` or
         ``conflicting_identity``.
     """
-    unique = {instance.content_sha256: instance for instance in instances}
+    unique = {instance.content_digest: instance for instance in instances}
     if not unique:
         raise unreadable("the series has no instances")
     originals, first = [], None
-    for content_sha256 in sorted(unique):
-        path = unique[content_sha256].path
+    for content_digest in sorted(unique):
+        path = unique[content_digest].path
         found = _root(path)
         _refuse_text_in_pixels(found)
         if first is None:
             first = found
         _refuse_conflict(first, found)
-        originals.append(_original(path, content_sha256, found))
+        originals.append(_original(path, content_digest, found))
     return tuple(originals)
 
 
@@ -123,7 +123,7 @@ def _refuse_conflict(first: dict[int, bytes], other: dict[int, bytes]) -> None:
             raise DeidentificationRefused(f"instances of one series differ in {keyword}", "conflicting_identity")
 
 
-def _original(path: Path, content_sha256: str, found: dict[int, bytes]) -> Original:
+def _original(path: Path, content_digest: str, found: dict[int, bytes]) -> Original:
     def uid(tag: int, name: str) -> str:
         value = found.get(tag, b"").decode("latin-1")
         if not is_uid(value):
@@ -134,7 +134,7 @@ def _original(path: Path, content_sha256: str, found: dict[int, bytes]) -> Origi
     frame_of_reference = found.get(_FRAME_OF_REFERENCE_UID, b"").decode("latin-1")
     return Original(
         path=path,
-        content_sha256=content_sha256,
+        content_digest=content_digest,
         sop_instance_uid=uid(_SOP_INSTANCE_UID, "SOPInstanceUID"),
         study_instance_uid=uid(_STUDY_UID, "StudyInstanceUID"),
         series_instance_uid=uid(_SERIES_UID, "SeriesInstanceUID"),

@@ -32,6 +32,7 @@ from covnode.receive.commitment_report import (
     read_report,
     report_file,
 )
+from covnode.receive.drafts import Drafts, unlink_quietly
 from covnode.receive.instance_facts import is_uid
 from covnode.receive.spool import sync_folder
 from covnode.receive.upper_layer import DoorAssociation
@@ -95,8 +96,8 @@ def references_of(action_type: int | None, requested_instance: str, information:
     return references
 
 
-def keep_request(request: CommitmentRequest, folder: Path) -> str:
-    """Make the request durable and return its file's name, which is our id of it.
+def keep_request(request: CommitmentRequest, folder: Path, drafts: Drafts) -> str:
+    """Make the request durable and return its file's name, which is our id of it; the name appears with all of it.
 
     Raises
     ------
@@ -104,16 +105,17 @@ def keep_request(request: CommitmentRequest, folder: Path) -> str:
         The disk is full or broken: nothing is kept.
     """
     name = f"{_prefix(request.calling_ae_title)}{secrets.token_hex(6)}{REQUEST_SUFFIX}"
-    path = folder / name
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft, descriptor = drafts.take()
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             json.dump(asdict(request), file)
             file.flush()
             os.fsync(file.fileno())
+        Path(draft).rename(folder / name)
         sync_folder(folder)
     except OSError:
-        path.unlink(missing_ok=True)
+        for path in (draft, folder / name):
+            unlink_quietly(path)
         raise
     return name
 
@@ -143,6 +145,8 @@ class CommitmentScp:
     ----------
     folder
         The spool's folder of commitment requests.
+    drafts
+        Where a request is written before it gets its name.
     tell
         Passes a message to the receiver process.
     association_id
@@ -154,12 +158,14 @@ class CommitmentScp:
     def __init__(
         self,
         folder: Path,
+        drafts: Drafts,
         tell: Callable[[CommitmentAsked], None],
         association_id: Callable[[object], str],
         closed_because: Callable[[], str | None],
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
+        self._drafts = drafts
         self._tell = tell
         self._association_id = association_id
         self._closed_because = closed_because
@@ -254,7 +260,7 @@ class CommitmentScp:
             transaction_uid=str(information.TransactionUID),
             references=references,
         )
-        return keep_request(request, self._folder)
+        return keep_request(request, self._folder, self._drafts)
 
     def _require_room(self, calling_ae_title: str) -> None:
         waiting = [path.name for path in self._folder.glob(f"*{REQUEST_SUFFIX}")]

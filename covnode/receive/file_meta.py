@@ -3,13 +3,14 @@
 Comes from the C-STORE command, or from a part of STOW-RS; goes to spool.
 """
 
-import hashlib
 import struct
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
+
+from covnode.receive.content import is_content_of
 
 _PREAMBLE = bytes(128) + b"DICM"
 _META_START = 128 + 4 + 8
@@ -66,10 +67,10 @@ def is_whole(path: Path) -> bool:
     """
     with path.open("rb") as file:
         file.seek(start_of_data_set(file))
-        return hashlib.file_digest(file, "sha256").hexdigest() == path.stem
+        return is_content_of(path.stem, file)
 
 
-def start_of_data_set(file: BinaryIO) -> int:
+def start_of_data_set(file: BufferedReader) -> int:
     """Return where the data set of a Part 10 file begins."""
     file.seek(_META_START)
     return _META_START + 4 + int.from_bytes(file.read(4), "little")

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -79,16 +80,16 @@ class _NeedMore(Exception):  # noqa: N818 (no error: the walk goes on with more 
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How the elements are encoded."""
+    """How the elements are encoded; ``tag_and_short`` and ``long`` unpack from (data, position)."""
 
     implicit: bool
-    tag_and_short: struct.Struct
-    long: struct.Struct
+    tag_and_short: Callable[[bytes, int], tuple[Any, ...]]
+    long: Callable[[bytes, int], tuple[Any, ...]]
 
 
 def _encoding(order: str, *, implicit: bool) -> _Encoding:
     # Group, element, two bytes of VR and a length of 16 bits; or a length of 32 bits.
-    return _Encoding(implicit, struct.Struct(f"{order}HH2sH"), struct.Struct(f"{order}L"))
+    return _Encoding(implicit, struct.Struct(f"{order}HH2sH").unpack_from, struct.Struct(f"{order}L").unpack_from)
 
 
 _IMPLICIT = _encoding("<", implicit=True)
@@ -138,7 +139,7 @@ def _inflated(data: bytes, limit: int, *, is_whole: bool) -> tuple[bytes, bool]:
 
 
 def _walk(data: bytes, encoding: _Encoding, *, is_whole: bool) -> dict[int, bytes]:
-    at = _Elements(data).at
+    at = _elements(data)
     found: dict[int, bytes] = {}
     position, end = 0, len(data)
     while position < end:
@@ -162,37 +163,38 @@ def _walk(data: bytes, encoding: _Encoding, *, is_whole: bool) -> dict[int, byte
 
 
 _At = Callable[[int, _Encoding], tuple[int, int, int, _Encoding]]
-"""`_Elements.at`."""
+"""(position, encoding) -> tag, length of the value, where it starts, and how elements inside it are encoded."""
 
 
-class _Elements:
-    """The elements of a data set's first bytes; refuses more of them than any header has."""
+def _elements(data: bytes) -> _At:
+    """Return what reads the element at a position; it refuses more of them than any header has.
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._left = _MAX_ELEMENTS
+    A function that holds its names, because it runs for every element of every instance.
+    """
+    left = _MAX_ELEMENTS
 
-    def at(self, position: int, encoding: _Encoding) -> tuple[int, int, int, _Encoding]:
-        """Return tag, length of the value, where it starts, and how elements inside it are encoded."""
+    def at(position: int, encoding: _Encoding) -> tuple[int, int, int, _Encoding]:
+        nonlocal left
         # A few kilobytes, deflated, may hold millions of empty elements.
-        self._left -= 1
-        if self._left < 0:
+        left -= 1
+        if left < 0:
             raise InstanceRefused("the header of the data set has too many elements", CANNOT_UNDERSTAND)
-        data = self._data
         try:
-            group, element, vr, length = encoding.tag_and_short.unpack_from(data, position)
+            group, element, vr, length = encoding.tag_and_short(data, position)
             tag = group << 16 | element
             if encoding.implicit or group == 0xFFFE:
-                return tag, encoding.long.unpack_from(data, position + 4)[0], position + 8, encoding
+                return tag, encoding.long(data, position + 4)[0], position + 8, encoding
             if vr in _SHORT_VRS:
                 return tag, length, position + 8, encoding
             if vr in _LONG_VRS:
                 # PS3.5 section 6.2.2: what lies inside a UN of undefined length is implicit VR little endian.
                 inner = _IMPLICIT if vr == b"UN" else encoding
-                return tag, encoding.long.unpack_from(data, position + 8)[0], position + 12, inner
+                return tag, encoding.long(data, position + 8)[0], position + 12, inner
         except struct.error:
             raise _NeedMore from None
         raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
+
+    return at
 
 
 def _end_of_sequence(at: _At, position: int, encoding: _Encoding, depth: int) -> int:

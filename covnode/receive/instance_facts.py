@@ -70,8 +70,11 @@ def slice_facts(values: RawValues, *, stat: bool) -> SliceFacts:
 
 def _text(values: RawValues, tag: int) -> str | None:
     raw = values.get(tag)
+    if raw is None:
+        return None
+    text = raw.decode("latin-1").strip("\0 ")
     # Any bytes are read; a control character has no place in these values, and PostgreSQL takes no NUL.
-    return None if raw is None else raw.decode("latin-1").translate(_NO_CONTROLS).strip()
+    return text if text.isprintable() else text.translate(_NO_CONTROLS).strip()
 
 
 def _code_strings(values: RawValues, tag: int) -> str | None:

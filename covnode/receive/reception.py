@@ -122,7 +122,7 @@ class InstanceReception:
             self._file.close()
             self._file = None
             if self._refusal is None:
-                self._desk.spool.prepare()
+                self._desk.spool.drafts.prepare()
 
     def _refuse(self, refusal: InstanceRefused) -> None:
         self._refusal = refusal

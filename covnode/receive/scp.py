@@ -258,7 +258,7 @@ class StorageScp:
     def _ended(self, association: DoorAssociation) -> None:
         visit = self._visits.pop(association)
         if not self._visits:
-            self._desk.spool.tidy()
+            self._desk.spool.drafts.tidy()
         if visit.slot is not None:
             visit.slot.release()
             self._desk.tell(Ended(visit.association_id, released=visit.how == "released"))

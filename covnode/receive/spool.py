@@ -8,30 +8,41 @@ The name is the digest of the content: what a power failure left torn is known b
 """
 
 import contextlib
-import hashlib
-import itertools
-import mmap
 import os
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from covnode.dicom.dimse import DATA_SET_MISMATCH
 from covnode.errors import InstanceRefused
 from covnode.receive import header
+from covnode.receive.content import ContentDigest, digest_of_older_release, is_of_older_release
+from covnode.receive.drafts import Drafts, unlink_quietly
 from covnode.receive.file_meta import StoreCommand, is_whole, part10_head
 from covnode.receive.instance_facts import patient_words, slice_facts, uid
-from covnode.receive.writeback import start_writing
+from covnode.receive.writeback import forget_content, start_writing
 from covnode.records.arrival import ArrivedInstance
 
 _MOST_KNOWN = 10_000
-_MOST_DRAFTS = 4
+# The disk is told to begin each time that this much more has come: little is left for the sync at the end.
+_HINT_BYTES = 1 << 17
+_OF_SERIES = (header.STUDY_INSTANCE_UID, header.SERIES_INSTANCE_UID, header.PATIENT_ID, header.PATIENT_NAME)
 _NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
 
 
 class _NotYet(Exception):  # noqa: N818 (no error: the header is read at the end)
     """The header is longer than what has arrived."""
+
+
+@dataclass(frozen=True)
+class _OfSeries:
+    """What the instances of a series have in common."""
+
+    study_uid: str
+    study_digest: str
+    series_digest: str
+    patient_digest: str
 
 
 class Spool:
@@ -48,14 +59,12 @@ class Spool:
     """
 
     def __init__(self, folder: Path, incoming: Path, digest: Callable[..., str]) -> None:
+        self.drafts = Drafts(incoming)
         self._folder = folder
-        self._incoming = incoming
         self._digest = digest
-        self._repeated = lru_cache(_MOST_KNOWN)(digest)
-        self._process = os.getpid()
-        self._numbers = itertools.count(1)
-        self._known: set[str] = set()
-        self._drafts: deque[tuple[str, int]] = deque()
+        self._of_series = lru_cache(_MOST_KNOWN)(self._read_series)
+        # Folders whose names are durable, and whether their files are named as an older release did.
+        self._known: dict[str, bool] = {}
 
     def begin(self, command: StoreCommand) -> "IncomingFile":
         """Open a file for an instance.
@@ -67,76 +76,56 @@ class Spool:
         """
         return IncomingFile(self, command)
 
-    def series_digest(self, values: dict[int, bytes]) -> str:
-        """Return the keyed digest of the series, which names its folder.
+    def of_series(self, values: dict[int, bytes]) -> _OfSeries:
+        """Return what the header says of the series.
 
         Raises
         ------
         InstanceRefused
             0xC000: a UID is missing or is none.
         """
+        return self._of_series(tuple(values.get(tag) for tag in _OF_SERIES))
+
+    def _read_series(self, raw: tuple[bytes | None, ...]) -> _OfSeries:
+        values = {tag: value for tag, value in zip(_OF_SERIES, raw, strict=True) if value is not None}
         study = uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")
-        return self._repeated(study, uid(values, header.SERIES_INSTANCE_UID, "SeriesInstanceUID"))
+        return _OfSeries(
+            study_uid=study,
+            study_digest=self._digest("study", study),
+            series_digest=self._digest(study, uid(values, header.SERIES_INSTANCE_UID, "SeriesInstanceUID")),
+            patient_digest=self._digest("patient", *patient_words(values)),
+        )
 
     def arrived(
-        self, values: dict[int, bytes], command: StoreCommand, content_sha256: str, size_bytes: int, file_name: str
+        self, values: dict[int, bytes], command: StoreCommand, content_digest: str, size_bytes: int, file_name: str
     ) -> ArrivedInstance:
-        """Return what the database is to know of an instance that is durable; InstanceRefused as `series_digest`."""
+        """Return what the database is to know of an instance that is durable; InstanceRefused as `of_series`."""
+        of_series = self.of_series(values)
         return ArrivedInstance(
-            study_digest=self._repeated("study", uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")),
-            series_digest=self.series_digest(values),
-            sop_digest=self._digest(uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")),
-            patient_digest=self._repeated("patient", *patient_words(values)),
-            sop_class_uid=uid(values, header.SOP_CLASS_UID, "SOPClassUID"),
+            study_digest=of_series.study_digest,
+            series_digest=of_series.series_digest,
+            sop_digest=self._digest(command.sop_instance_uid),
+            patient_digest=of_series.patient_digest,
+            sop_class_uid=command.sop_class_uid,
             transfer_syntax_uid=command.transfer_syntax_uid,
-            content_sha256=content_sha256,
+            content_digest=content_digest,
             size_bytes=size_bytes,
             file_name=file_name,
             source_ae_title=command.source_ae_title,
             facts=slice_facts(values, stat=command.stat),
         )
 
-    def draft(self) -> tuple[str, int]:
-        """Return a new file and its descriptor, made ahead where there was time.
-
-        Raises
-        ------
-        OSError
-            There is no room.
-        """
-        try:
-            return self._drafts.popleft()
-        except IndexError:
-            return self._new_draft()
-
-    def prepare(self) -> None:
-        """Make a file for the next instance, while its sender gets it ready."""
-        if len(self._drafts) < _MOST_DRAFTS:
-            with contextlib.suppress(OSError):
-                self._drafts.append(self._new_draft())
-
-    def tidy(self) -> None:
-        """Give back what was prepared and is not needed now."""
-        with contextlib.suppress(IndexError):
-            while True:
-                path, descriptor = self._drafts.popleft()
-                os.close(descriptor)
-                _unlink(path)
-
-    def _new_draft(self) -> tuple[str, int]:
-        path = f"{self._incoming}/{self._process}-{next(self._numbers)}"
-        return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-
-    def folder_of(self, series_digest: str) -> str:
-        """Return the folder of a series; its name is durable."""
+    def folder_of(self, series_digest: str) -> tuple[str, bool]:
+        """Return the folder of a series, whose name is durable, and whether an older release began to fill it."""
         folder = f"{self._folder}/{series_digest}"
-        if series_digest not in self._known:
+        is_older = self._known.get(series_digest)
+        if is_older is None:
             Path(folder).mkdir(mode=0o700, exist_ok=True)
             sync_folder(self._folder)
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
-            self._known.add(series_digest)
-        return folder
+            is_older = self._known[series_digest] = any(map(is_of_older_release, _instance_names(folder)))
+        return folder, is_older
 
 
 class IncomingFile:
@@ -145,9 +134,10 @@ class IncomingFile:
     def __init__(self, spool: Spool, command: StoreCommand) -> None:
         self._spool = spool
         self._command = command
-        self._written = 0
+        self._written = self._hinted = 0
+        self._content = ContentDigest()
         self._values: dict[int, bytes] | None = None
-        self._path, self._descriptor = spool.draft()
+        self._path, self._descriptor = spool.drafts.take()
         meta = part10_head(command)
         self._start = len(meta)
         try:
@@ -165,7 +155,11 @@ class IncomingFile:
             There is no room.
         """
         _write_all(self._descriptor, data)
+        self._content.update(data)
         before, self._written = self._written, self._written + len(data)
+        if self._written - self._hinted >= _HINT_BYTES:
+            self._hinted = self._written
+            start_writing(self._descriptor)
         if before < header.FIRST_READ_BYTES <= self._written:
             # While the rest is still on its way: then it does not stand between the last byte and the answer.
             with contextlib.suppress(_NotYet, InstanceRefused):
@@ -188,18 +182,18 @@ class IncomingFile:
         sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):
             raise InstanceRefused("the data set is not the instance that was announced", DATA_SET_MISMATCH)
-        if command.study_instance_uid not in {None, uid(values, header.STUDY_INSTANCE_UID, "StudyInstanceUID")}:
+        of_series = self._spool.of_series(values)
+        if command.study_instance_uid not in {None, of_series.study_uid}:
             raise InstanceRefused("the instance is not of the study that was announced", DATA_SET_MISMATCH)
-        series = self._spool.series_digest(values)
-        start_writing(self._descriptor)
-        content = self._content_sha256()
-        size_bytes = self._place(self._spool.folder_of(series), f"{content}.dcm")
-        return self._spool.arrived(values, command, content, size_bytes, f"{series}/{content}.dcm")
-
-    def _content_sha256(self) -> str:
-        # Read back from memory, while the disk writes.
-        with mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ) as content, memoryview(content) as view:
-            return hashlib.sha256(view[self._start :]).hexdigest()
+        folder, is_older = self._spool.folder_of(of_series.series_digest)
+        content = self._content.name()
+        if is_older:
+            # A sender that repeats itself is known by the digest of its first time.
+            with os.fdopen(os.dup(self._descriptor), "rb") as file:
+                file.seek(self._start)
+                content = digest_of_older_release(file)
+        size_bytes = self._place(folder, f"{content}.dcm")
+        return self._spool.arrived(values, command, content, size_bytes, f"{of_series.series_digest}/{content}.dcm")
 
     def _place(self, folder: str, name: str) -> int:
         """Give the file its final name, make both durable, and return how long the file of that name is.
@@ -215,7 +209,7 @@ class IncomingFile:
             os.fsync(self._descriptor)
             sync_folder(folder)
         except OSError:
-            _unlink(final)
+            unlink_quietly(final)
             raise
         return self._start + self._written
 
@@ -240,20 +234,16 @@ class IncomingFile:
     def close(self) -> None:
         """End it: what `keep` made durable stays, and of anything else nothing does."""
         if self._descriptor >= 0:
+            forget_content(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
-            _unlink(self._path)
+            unlink_quietly(self._path)
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, data[written:])
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(OSError):
-        Path(path).unlink()
 
 
 def sync_folder(folder: Path | str) -> None:
@@ -263,13 +253,6 @@ def sync_folder(folder: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def clear_incoming(folder: Path, prefix: str = "") -> None:
-    """Remove what was being received when a process broke off; nobody was told Success for it."""
-    for leftover in folder.glob(f"{prefix}*"):
-        with contextlib.suppress(FileNotFoundError):
-            leftover.unlink()
 
 
 def series_folders(folder: Path) -> list[str]:
@@ -292,4 +275,8 @@ def durable_files(folder: Path, series: str) -> list[str]:
     OSError
         The folder cannot be read.
     """
-    return [f"{series}/{path.name}" for path in sorted((folder / series).iterdir()) if path.suffix == ".dcm"]
+    return [f"{series}/{name}" for name in sorted(_instance_names(folder / series))]
+
+
+def _instance_names(folder: Path | str) -> list[str]:
+    return [path.name for path in Path(folder).iterdir() if path.suffix == ".dcm"]

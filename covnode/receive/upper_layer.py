@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom._globals import MODE_ACCEPTOR
@@ -25,6 +24,7 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 from covnode.receive.p_data import PDataLane, Reception, Violation
 from covnode.receive.pdu_stream import ConnectionClosed, PduStream
 from covnode.receive.store_commands import StoreRequest
+from covnode.receive.telling_queue import TellingQueue
 
 _P_DATA_TF = 0x04
 _ESTABLISHED = "Sta6"
@@ -40,18 +40,6 @@ Receive = Callable[["DoorAssociation", StoreRequest, int], Reception]
 """(association, request, presentation context id) -> what takes the data set."""
 
 
-class _TellingQueue(queue.Queue[Any]):
-    """A queue that says when something was put."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 (as the base class)
-        super().put(item, block, timeout)
-        self._tell()
-
-
 class _Lane(DULServiceProvider):
     """The upper layer of one association: sleeps until there is something to do."""
 
@@ -59,9 +47,9 @@ class _Lane(DULServiceProvider):
         self._wake_lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         super().__init__(association)
-        self.to_provider_queue = _TellingQueue(self.wake)
-        self.event_queue = _TellingQueue(self.wake)
-        self.to_user_queue = _TellingQueue(association.news.set)
+        self.to_provider_queue = TellingQueue(self.wake)
+        self.event_queue = TellingQueue(self.wake)
+        self.to_user_queue = TellingQueue(association.news.set)
         self.last_activity_s = time.monotonic()
         self.is_reading = False
         self._news = association.news
@@ -158,15 +146,25 @@ class _Lane(DULServiceProvider):
         # Within a PDU the time-out of the socket guards against silence, and our own time counts as none.
         self.is_reading = True
         try:
-            while self._read_one(stream) and self._p_data.is_receiving:
+            while self._read_one(stream) and (self._p_data.is_receiving or self._has_next(stream)):
                 pass
         except ConnectionClosed:
             self.event_queue.put("Evt17")
         except Exception:  # noqa: BLE001 (pynetdicom's decoders raise whatever a malformed PDU makes them)
             self.event_queue.put("Evt19")
         finally:
-            self.last_activity_s = time.monotonic()
-            self.is_reading = False
+            self._rest()
+
+    def _rest(self) -> None:
+        self.last_activity_s = time.monotonic()
+        self.is_reading = False
+
+    def _has_next(self, stream: PduStream) -> bool:
+        """Wait for the next PDU; return False once something else is to be done, of which `wake` tells."""
+        self._rest()
+        has_bytes, is_woken = stream.wait(None)
+        self.is_reading = True
+        return has_bytes and not is_woken
 
     def _read_one(self, stream: PduStream) -> bool:
         """Read one PDU; return whether it was P-DATA, which no state machine has to see."""
@@ -211,7 +209,7 @@ class DoorAssociation(Association):
         self._errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         super().__init__(entity, MODE_ACCEPTOR)
         self.dul: _Lane = _Lane(self, receive, entity.maximum_pdu_size)
-        self.dimse.msg_queue = _TellingQueue(self.news.set)
+        self.dimse.msg_queue = TellingQueue(self.news.set)
         # The base class gave its time-outs to the upper layer that was just replaced.
         self.acse_timeout = entity.acse_timeout
         self.network_timeout = entity.network_timeout

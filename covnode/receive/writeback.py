@@ -1,10 +1,10 @@
-"""A hint to the kernel to begin writing a file that is about to be synced.
+"""Hints to the kernel about a file that is written once, synced, and read by somebody else much later.
 
-Called by spool before it hashes what it has just written: the disk works meanwhile. Promises nothing; the sync that
-follows does.
+Called by spool. They promise nothing; the sync between them does.
 """
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -16,6 +16,16 @@ def start_writing(descriptor: int) -> None:
     function = _sync_file_range()
     if function is not None:
         function(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+
+
+def forget_content(descriptor: int) -> None:
+    """Give the memory of an open file back once it is on the disk, for the next one; nothing where this is unknown.
+
+    Else a scanner that pushes for an hour fills all memory with what nobody reads again before its series is complete,
+    and each instance waits for some of it to be freed.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @cache

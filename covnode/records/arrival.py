@@ -4,9 +4,9 @@ Made by receive, recorded by store. Original UIDs and patient values appear as k
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class ArrivedInstance:
         Keyed digests of the Study, Series and SOP Instance UID and of what names the patient.
     file_name
         Path of the Part 10 file, relative to the spool.
-    content_sha256
-        Hex digest of the data set's bytes as received (without preamble and file meta).
+    content_digest
+        Digest of the data set's bytes as received (without preamble and file meta): see receive.content.
     """
 
     study_digest: str
@@ -65,7 +65,7 @@ class ArrivedInstance:
     patient_digest: str
     sop_class_uid: str
     transfer_syntax_uid: str
-    content_sha256: str
+    content_digest: str
     size_bytes: int
     file_name: str
     source_ae_title: str
@@ -105,7 +105,7 @@ class CommitmentAsked:
     kind: Literal["commitment"] = "commitment"
 
 
-DoorMessage = Stored | Ended | CommitmentAsked
+DoorMessage = Annotated[Stored | Ended | CommitmentAsked, Field(discriminator="kind")]
 """What a door tells the receiver; one JSON line each, in the order in which it happened."""
 
 DOOR_MESSAGE: TypeAdapter[DoorMessage] = TypeAdapter(DoorMessage)

@@ -15,12 +15,12 @@ class ReceivedInstance:
     ----------
     path
         The Part 10 file.
-    content_sha256
-        Hex digest of the data set's bytes as received (without preamble and file meta).
+    content_digest
+        Digest of the data set's bytes as received (without preamble and file meta): see receive.content.
     """
 
     path: Path
-    content_sha256: str
+    content_digest: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DeidentifiedSeries:
     Attributes
     ----------
     files
-        De-identified Part 10 files, ordered by ``content_sha256`` of their originals (never by a UID).
+        De-identified Part 10 files, ordered by ``content_digest`` of their originals (never by a UID).
     input_sha256
         Hex digest over the sorted content digests of the originals: names the input's content.
     """

@@ -73,7 +73,7 @@ def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[st
         if study_id is not None:
             parts = session.scalars(_later_parts([study_id]))
             of_folder |= {part.series_id for part in parts if _whole(part) == folder}
-    query = sa.select(InstanceRow.file_name, InstanceRow.content_sha256).where(InstanceRow.series_id.in_(of_folder))
+    query = sa.select(InstanceRow.file_name, InstanceRow.content_digest).where(InstanceRow.series_id.in_(of_folder))
     recorded: set[str] = set()
     for file_name, content in session.execute(query).tuples():
         recorded |= {file_name, f"{folder}/{content}.dcm"}
@@ -88,7 +88,7 @@ def file_names(session: Session, after_id: int = 0, limit: int = 10_000) -> list
 
 
 def _name(arrived: ArrivedInstance) -> tuple[str, str, str]:
-    return arrived.series_digest, arrived.sop_digest, arrived.content_sha256
+    return arrived.series_digest, arrived.sop_digest, arrived.content_digest
 
 
 def _lock(session: Session, arrivals: Sequence[ArrivedInstance]) -> None:
@@ -102,11 +102,11 @@ def _lock(session: Session, arrivals: Sequence[ArrivedInstance]) -> None:
 
 def _known_instances(session: Session, arrivals: Sequence[ArrivedInstance]) -> dict[tuple[str, str, str], str]:
     query = (
-        sa.select(SeriesRow.series_digest, InstanceRow.sop_digest, InstanceRow.content_sha256, InstanceRow.series_id)
+        sa.select(SeriesRow.series_digest, InstanceRow.sop_digest, InstanceRow.content_digest, InstanceRow.series_id)
         .join(SeriesRow, SeriesRow.series_id == InstanceRow.series_id)
         .where(
             InstanceRow.sop_digest.in_({arrived.sop_digest for arrived in arrivals}),
-            InstanceRow.content_sha256.in_({arrived.content_sha256 for arrived in arrivals}),
+            InstanceRow.content_digest.in_({arrived.content_digest for arrived in arrivals}),
         )
     )
     return {
@@ -200,7 +200,7 @@ def _instance(arrived: ArrivedInstance, series_id: str, now: datetime, *, ignore
     return {
         "series_id": series_id,
         "sop_digest": arrived.sop_digest,
-        "content_sha256": arrived.content_sha256,
+        "content_digest": arrived.content_digest,
         "file_name": arrived.file_name,
         "size_bytes": arrived.size_bytes,
         "sop_class_uid": arrived.sop_class_uid,

@@ -88,12 +88,12 @@ class InstanceRow(Base):
     """
 
     __tablename__ = "instances"
-    __table_args__ = (sa.UniqueConstraint("series_id", "sop_digest", "content_sha256"),)
+    __table_args__ = (sa.UniqueConstraint("series_id", "sop_digest", "content_digest"),)
 
     instance_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     series_id: Mapped[str] = mapped_column(sa.ForeignKey("series.series_id"), index=True)
     sop_digest: Mapped[str] = mapped_column(index=True)
-    content_sha256: Mapped[str]
+    content_digest: Mapped[str]
     file_name: Mapped[str]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sop_class_uid: Mapped[str]

@@ -27,7 +27,7 @@ from covnode.receive.scp import StorageScp
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.spool import Spool
 from covnode.receive.tls import ReloadingServerContext
-from covnode.records.arrival import DoorMessage
+from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
 from covnode.settings import Home, Settings, load_settings
 from covnode.wiring.stow_protection import StowProtection
 
@@ -51,7 +51,7 @@ class Line:
         OSError
             It is gone; so is this process in a moment.
         """
-        line = json.dumps(message, default=vars).encode() + b"\n"
+        line = DOOR_MESSAGE.dump_json(message) + b"\n"
         with self._lock:
             self._connection.sendall(line)
 
@@ -78,6 +78,7 @@ class _DicomDoor:
         admission = Admission(AdmissionRules.of(settings.node, receive), desk.gate, slots)
         self._commitment = CommitmentScp(
             home.commitments,
+            desk.spool.drafts,
             desk.tell,
             self._id_of,
             desk.gate.closed_because,

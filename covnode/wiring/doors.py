@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
 from covnode.receive.contexts import sop_class_uids
-from covnode.receive.spool import clear_incoming
+from covnode.receive.drafts import clear_incoming
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
 from covnode.settings import Home, Settings
@@ -72,7 +72,7 @@ class _Door:
             get_logger().error(
                 "door_ended", door=self.name, exit_code=self.process.returncode, starts_again_in_s=pause_s
             )
-            clear_incoming(self.home.incoming, f"{self.process.pid}-")
+            clear_incoming(self.home.incoming, self.process.pid)
             self.process = None
         if self.process is None and self.restarts.is_due():
             self._start(closed_because)

@@ -33,7 +33,7 @@ class IntakeInStore:
         with self.node.transaction() as session:
             row = session.get_one(SeriesRow, series_id)
             instances = tuple(
-                ReceivedInstance(self.node.home.spool / instance.file_name, instance.content_sha256)
+                ReceivedInstance(self.node.home.spool / instance.file_name, instance.content_digest)
                 for instance in series.input_of(session, series_id)
             )
             return ReceivedSeries(series_id, row.revision, instances)

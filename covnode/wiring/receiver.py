@@ -10,7 +10,8 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.errors import TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import AssociationLedger
-from covnode.receive.spool import Spool, clear_incoming
+from covnode.receive.drafts import clear_incoming
+from covnode.receive.spool import Spool
 from covnode.records.arrival import DoorMessage
 from covnode.settings import Home
 from covnode.wiring.assembling import Assembling

@@ -67,7 +67,7 @@ def test_the_same_instance_twice_in_one_batch_is_one(transaction):
 
 
 def test_the_same_sop_instance_with_other_content_is_kept_beside_the_first(transaction):
-    record(transaction, arrived(1), arrived(1, content_sha256="f" * 64))
+    record(transaction, arrived(1), arrived(1, content_digest="f" * 64))
     assert [row.instance_count for row in rows(transaction, SeriesRow)] == [2]
 
 
@@ -134,7 +134,7 @@ def as_before_the_migration(transaction, series_id):
     with transaction() as session:
         session.get_one(SeriesRow, series_id).study_id = None
         session.execute(sa.delete(StudyRow))
-        renamed = series_id + "/" + InstanceRow.content_sha256 + ".dcm"
+        renamed = series_id + "/" + InstanceRow.content_digest + ".dcm"
         session.execute(sa.update(InstanceRow).where(InstanceRow.series_id == series_id).values(file_name=renamed))
 
 
@@ -208,7 +208,7 @@ def archive(transaction):
         session.execute(
             sa.insert(InstanceRow),
             [
-                {"series_id": f"ser-{n // 7}", "sop_digest": f"sop-{n}", "content_sha256": f"c-{n}", **size}
+                {"series_id": f"ser-{n // 7}", "sop_digest": f"sop-{n}", "content_digest": f"c-{n}", **size}
                 | {"file_name": f"old-{n // 7}/c-{n}.dcm"}
                 for n in range(21_000)
             ],

@@ -44,7 +44,7 @@ def store(association: Association, instances: range) -> dict[int, int]:
 
 
 def of_status(statuses: dict[int, int], status: int) -> Counter[str]:
-    return Counter(SERIES.sha256(instance) for instance, found in statuses.items() if found == status)
+    return Counter(SERIES.digest(instance) for instance, found in statuses.items() if found == status)
 
 
 def store_until_refused(association: Association, first: int) -> dict[int, int]:

@@ -67,12 +67,12 @@ def test_at_the_watermark_associations_are_rejected_for_now_until_there_is_room(
     with pytest.raises(Rejected) as rejected:
         node.associate()
     assert rejected.value.code == REJECTED_TRANSIENT
-    assert node.kept() == Counter([SERIES.sha256(0)])
+    assert node.kept() == Counter([SERIES.digest(0)])
     ballast.unlink()
     wait_until(node.answers, 20)
     assert association.store(message.of(1)) == SUCCESS
     association.release()
-    assert node.kept() == Counter(SERIES.sha256(instance) for instance in (0, 1))
+    assert node.kept() == Counter(SERIES.digest(instance) for instance in (0, 1))
 
 
 def test_an_instance_that_no_longer_fits_is_refused_and_leaves_nothing(disk, start):
@@ -82,7 +82,7 @@ def test_an_instance_that_no_longer_fits_is_refused_and_leaves_nothing(disk, sta
     assert association.store(message.of(0)) == SUCCESS
     ballast = fill(disk, 20_000)
     assert association.store(message.of(1)) == OUT_OF_RESOURCES
-    assert node.kept() == Counter([SERIES.sha256(0)])
+    assert node.kept() == Counter([SERIES.digest(0)])
     # A file that is empty was made ahead for the next instance.
     assert sum(path.stat().st_size for path in node.home.incoming.iterdir()) == 0
     ballast.unlink()

@@ -64,7 +64,7 @@ class Sender(threading.Thread):
 
     @property
     def digests(self) -> list[str]:
-        return [SyntheticSeries(number, SIZE).sha256(instance) for number, instance in self.answered]
+        return [SyntheticSeries(number, SIZE).digest(instance) for number, instance in self.answered]
 
 
 def doors_of(receiver: int) -> list[int]:

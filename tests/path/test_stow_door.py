@@ -101,7 +101,7 @@ def test_an_instance_comes_in_and_the_receiver_is_told(make_door):
     assert stored["kind"], ended["kind"] == ("stored", "ended")
     assert stored["instance"]["source_ae_title"] == "CT_ONE"
     assert ended["released"]
-    assert [path.name for path in door.spooled()] == [f"{stored['instance']['content_sha256']}.dcm"]
+    assert [path.name for path in door.spooled()] == [f"{stored['instance']['content_digest']}.dcm"]
     assert door.post(part10(2), headers={**HEADERS, "Authorization": "Bearer wrong"}).status_code == 401
     assert door.stop() == 0
     logged = door.log.read_text()

@@ -81,7 +81,7 @@ class Hospital:
             InstanceRow(
                 series_id=series_id,
                 sop_digest=f"{series_id}{file.path.name}",
-                content_sha256=f"{file.path.stem:>064}",
+                content_digest=f"{file.path.stem:>064}",
                 file_name=f"{series_id}/{file.path.name}",
                 size_bytes=1,
                 sop_class_uid="1.2",

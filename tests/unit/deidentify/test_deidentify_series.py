@@ -200,7 +200,7 @@ def test_files_are_ordered_by_content_and_each_content_is_written_once(tmp_path)
     series = received(tmp_path / "in", [ct_slice(n) for n in (1, 2, 3, 2)])
     deidentified, _ = deidentify_series(series, tmp_path / "out", KEYS)
     assert len(deidentified.files) == 3
-    originals = {i.content_sha256: dcmread(i.path).InstanceNumber for i in series.instances}
+    originals = {i.content_digest: dcmread(i.path).InstanceNumber for i in series.instances}
     expected = [originals[digest] for digest in sorted(originals)]
     assert [dcmread(file).InstanceNumber for file in deidentified.files] == expected
 

@@ -12,6 +12,7 @@ from covnode.errors import TransientError
 from covnode.receive import commitment
 from covnode.receive.commitment import CommitmentScp, read_request
 from covnode.receive.commitment_report import INSTANCE, NotAnsweredError, Reference, Report, report_file, write_report
+from covnode.receive.drafts import Drafts
 from covnode.records.arrival import CommitmentAsked
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -52,9 +53,18 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def make_scp(folder, told):
+def incoming(tmp_path):
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make_scp(folder, incoming, told):
     def make(closed_because=None):
-        return CommitmentScp(folder, told.append, lambda _association: "assoc-1", lambda: closed_because)
+        return CommitmentScp(
+            folder, Drafts(incoming), told.append, lambda _association: "assoc-1", lambda: closed_because
+        )
 
     return make
 
@@ -71,12 +81,21 @@ def test_a_request_is_on_disk_when_the_receiver_hears_of_it(make_scp, told, fold
     assert "1.2" not in message.file_name
 
 
-def test_file_and_folder_are_synced_before_success(make_scp, folder, monkeypatch):
-    synced = []
+def test_file_and_folder_are_synced_before_success(make_scp, folder, incoming, monkeypatch):
+    synced, whole = [], []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd)))
+
+    def noted(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        whole.extend(read_request(path).transaction_uid for path in folder.iterdir())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
     make_scp().on_action(action())
-    assert synced == [str(next(folder.iterdir())), str(folder)]
+    assert [path.parent for path in synced] == [incoming, folder.parent]
+    assert synced[1] == folder
+    assert whole == ["1.2.99"]  # the name appears when all of it is there: the receiver may read it at any time
+    assert list(incoming.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -109,14 +128,14 @@ def test_a_closed_gate_takes_no_request(make_scp, told, folder):
     assert list(folder.iterdir()) == []
 
 
-def test_a_full_disk_takes_no_request(make_scp, told, folder, monkeypatch):
+def test_a_full_disk_takes_no_request(make_scp, told, folder, incoming, monkeypatch):
     def full(_fd):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     assert make_scp().on_action(action()) == (0x0213, None)
     assert told == []
-    assert list(folder.iterdir()) == []
+    assert list(folder.iterdir()) == list(incoming.iterdir()) == []
 
 
 def test_one_ae_cannot_let_more_requests_wait_than_its_share(make_scp, folder, monkeypatch):

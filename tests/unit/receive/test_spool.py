@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import (
     CTImageStorage,
@@ -19,7 +20,7 @@ from pydicom.uid import (
 from covnode.errors import InstanceRefused
 from covnode.receive.gate import Gate
 from covnode.receive.recovery import recovered
-from covnode.receive.spool import Spool, StoreCommand, clear_incoming, durable_files, series_folders
+from covnode.receive.spool import Spool, StoreCommand, durable_files, series_folders
 
 
 def digest(*parts):
@@ -84,7 +85,7 @@ def test_a_kept_instance_is_a_part_10_file_of_the_very_bytes(spool, tmp_path, sy
     kept = keep(spool, raw, command(syntax))
     path = tmp_path / "spool" / kept.file_name
     assert path.read_bytes().endswith(raw)
-    assert kept.content_sha256 == hashlib.sha256(raw).hexdigest() == path.stem
+    assert kept.content_digest == f"b3-{blake3(raw).hexdigest()}" == path.stem
     assert kept.size_bytes == path.stat().st_size
     assert path.stat().st_mode & 0o777 == 0o600
     assert not list((tmp_path / "spool" / "incoming").iterdir())
@@ -169,22 +170,31 @@ def test_a_torn_file_of_a_power_failure_is_replaced_by_the_next_try(spool, tmp_p
     assert path.read_bytes() == whole
 
 
+def test_a_series_that_an_older_release_began_keeps_the_kind_of_its_names(tmp_path):
+    def restarted():
+        return Spool(tmp_path / "spool", tmp_path / "spool" / "incoming", digest)
+
+    (tmp_path / "spool" / "incoming").mkdir(parents=True)
+    raw, other = data_set(), data_set(InstanceNumber=8)
+    kept = keep(restarted(), raw)
+    new = tmp_path / "spool" / kept.file_name
+    old = new.with_name(f"{hashlib.sha256(raw).hexdigest()}.dcm")
+    new.rename(old)
+    spool = restarted()
+    assert recovered(spool, old, f"{old.parent.name}/{old.name}").content_digest == old.stem
+    assert keep(spool, raw).content_digest == old.stem
+    assert keep(spool, other).content_digest == hashlib.sha256(other).hexdigest()
+    assert len(list(old.parent.iterdir())) == 2
+    old.write_bytes(new_bytes := old.read_bytes()[:-1])
+    assert recovered(spool, old, f"{old.parent.name}/{old.name}") is None
+    assert old.read_bytes() == new_bytes
+
+
 def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_of_a_console(spool):
     jane = keep(spool, data_set()).patient_digest
     assert keep(spool, data_set(PatientName="Doe^Jane^^Dr.")).patient_digest == jane
     assert keep(spool, data_set(PatientName="DOE^JOHN")).patient_digest != jane
     assert keep(spool, data_set(PatientID="MRN-2")).patient_digest != jane
-
-
-def test_a_file_that_was_prepared_is_used_or_given_back(spool, tmp_path):
-    spool.prepare()
-    (prepared,) = (tmp_path / "spool" / "incoming").iterdir()
-    file = spool.begin(command())
-    assert [path.name for path in prepared.parent.iterdir()] == [prepared.name]
-    file.close()
-    spool.prepare()
-    spool.tidy()
-    assert list(prepared.parent.iterdir()) == []
 
 
 def test_a_full_disk_leaves_nothing(spool, tmp_path, monkeypatch):
@@ -239,15 +249,6 @@ def test_a_damaged_file_is_not_recovered(spool, tmp_path):
     assert recovered(spool, path, kept.file_name) is None
     path.write_bytes(raw[:100])
     assert recovered(spool, path, kept.file_name) is None
-
-
-def test_only_the_files_of_a_dead_process_are_cleared(tmp_path):
-    for name in ("12-1", "12-2", "123-1"):
-        (tmp_path / name).write_bytes(b"x")
-    clear_incoming(tmp_path, "12-")
-    assert [path.name for path in tmp_path.iterdir()] == ["123-1"]
-    clear_incoming(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_gate_is_closed_at_the_watermark_and_when_it_is_told_to(tmp_path):

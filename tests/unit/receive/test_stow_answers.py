@@ -1,10 +1,10 @@
-import hashlib
 import json
 import threading
 from dataclasses import replace
 
 import anyio
 import pytest
+from dicom_instances import digest_of
 from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage, ImplicitVRLittleEndian
 from stow_bodies import BOUNDARY, CONTENT_TYPE, STUDY, data_set_of, multipart, part10
@@ -32,7 +32,7 @@ def test_all_stored_is_answered_200_after_all_are_in_the_spool(stow):
     files = [part10(1), part10(2)]
     response = stow.send(multipart(*files))
     assert response.status_code == 200
-    names = {f"{hashlib.sha256(data_set_of(file)).hexdigest()}.dcm": data_set_of(file) for file in files}
+    names = {f"{digest_of(data_set_of(file))}.dcm": data_set_of(file) for file in files}
     assert {name: data_set_of(file) for name, file in stow.stored().items()} == names
     referenced = answer(response).ReferencedSOPSequence
     assert [item.ReferencedSOPInstanceUID for item in referenced] == ["1.2.3.4.1", "1.2.3.4.2"]

@@ -44,7 +44,7 @@ def add_instance(session, series_id="ser-1", *, sop="1", content="a", **values):
         InstanceRow(
             series_id=series_id,
             sop_digest=sop,
-            content_sha256=content,
+            content_digest=content,
             file_name=f"{series_id}/{sop}{content}.dcm",
             size_bytes=1,
             sop_class_uid="1.2",
@@ -95,7 +95,7 @@ def test_the_facts_are_those_of_distinct_instances_that_count(transaction):
     with transaction() as session:
         facts = series.facts_of(session, "ser-1")
         shown = views.show_series(session, "ser-1")
-        counted = [row.sop_digest + row.content_sha256 for row in series.input_of(session, "ser-1")]
+        counted = [row.sop_digest + row.content_digest for row in series.input_of(session, "ser-1")]
     assert counted == ["1a", "1b", "2a"]
     assert facts == [SliceFacts(instance_number=1, position_lps_mm=(0.0, 1.0, 2.5)), None]
     assert (shown["same_uid_other_content"], shown["late_and_ignored"]) == (1, 1)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.receive.commitment import CommitmentRequest, keep_request
 from covnode.receive.commitment_report import Reference
+from covnode.receive.drafts import Drafts
 from covnode.settings import CommitmentSettings, DatabaseSettings, Home, PeerSettings, Settings
 from covnode.store.tables import InstanceRow, SeriesRow
 from covnode.wiring.node import Node
@@ -52,7 +53,7 @@ def put_instance(node, uid, *, sop_class=CT, series_id=None, ignored=False):
             InstanceRow(
                 series_id=series_id,
                 sop_digest=KEYS.digest(uid),
-                content_sha256="a",
+                content_digest="a",
                 file_name=f"{series_id}/{path.name}",
                 size_bytes=10,
                 sop_class_uid=sop_class,
@@ -72,4 +73,5 @@ def request_for(*uids, ae_title="SCANNER", transaction="1.2.99", asked_s_ago=0.0
 
 def ask(node, *uids, **options):
     """Put a request where a door puts it; return its name."""
-    return keep_request(request_for(*uids, **options), node.home.commitments)
+    node.home.incoming.mkdir(parents=True, exist_ok=True)
+    return keep_request(request_for(*uids, **options), node.home.commitments, Drafts(node.home.incoming))

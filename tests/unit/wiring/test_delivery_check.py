@@ -27,7 +27,7 @@ def test_a_late_slice_that_is_ignored_is_neither_taken_in_nor_held_against_the_d
     with node.transaction() as session:
         series_id = arrivals.record(session, [arrived(1), arrived(2)], "ignore")[0]
         series.mark_complete(session, series_id, 1, "why")
-    again = replace(arrived(2), content_sha256="other", file_name="series/other.dcm")
+    again = replace(arrived(2), content_digest="other", file_name="series/other.dcm")
     with node.transaction() as session:
         arrivals.record(session, [again, arrived(3)], "ignore")
     checked = []

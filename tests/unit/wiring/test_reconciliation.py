@@ -214,7 +214,7 @@ def test_an_instance_of_a_folder_of_before_that_is_sent_again_is_told_at_no_star
         series = session.scalars(sa.select(SeriesRow)).one()
         row = session.scalars(sa.select(InstanceRow)).one()
         series.study_id = None
-        row.file_name = f"{series.series_id}/{kept.content_sha256}.dcm"
+        row.file_name = f"{series.series_id}/{kept.content_digest}.dcm"
         old = node.home.spool / row.file_name
     old.parent.mkdir()
     (node.home.spool / kept.file_name).rename(old)
