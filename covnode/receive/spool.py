@@ -135,6 +135,7 @@ class IncomingFile:
         self._spool = spool
         self._command = command
         self._written = self._hinted = 0
+        self._is_durable = False
         self._content = ContentDigest()
         self._values: dict[int, bytes] | None = None
         self._path, self._descriptor = spool.drafts.take()
@@ -211,6 +212,7 @@ class IncomingFile:
         except OSError:
             unlink_quietly(final)
             raise
+        self._is_durable = True
         return self._start + self._written
 
     def _stays(self, final: Path) -> int:
@@ -234,7 +236,8 @@ class IncomingFile:
     def close(self) -> None:
         """End it: what `keep` made durable stays, and of anything else nothing does."""
         if self._descriptor >= 0:
-            forget_content(self._descriptor)
+            if self._is_durable:
+                forget_content(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
             unlink_quietly(self._path)

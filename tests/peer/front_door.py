@@ -1,12 +1,12 @@
 """A node that only receives, senders that push to it, and what lies in its spool."""
 
-import hashlib
 import os
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
+import dicom_instances
 from processes import NodeUnderTest, wait_until
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -79,7 +79,7 @@ def data_set_of(path: Path) -> bytes:
 
 
 def digest_of(path: Path) -> str:
-    return hashlib.sha256(data_set_of(path)).hexdigest()
+    return dicom_instances.digest_of(data_set_of(path))
 
 
 def associate(port, *contexts, called=NODE_AE, calling="SCANNER", **options):

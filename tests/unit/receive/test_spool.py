@@ -227,6 +227,24 @@ def test_file_and_folders_are_synced_before_the_instance_counts_as_kept(spool, t
     assert synced[2:] == [str(folder)]
 
 
+def test_the_memory_of_an_instance_is_given_back_once_it_is_durable(spool, monkeypatch):
+    events = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *given: events.append(given[1:]))
+    file = spool.begin(command())
+    file.write(data_set())
+    file.keep()
+    assert events == []  # not before the sender is answered
+    file.close()
+    assert events == [(0, 0, os.POSIX_FADV_DONTNEED)]
+    keep(spool, data_set())  # again: nothing of it was synced
+    refused = spool.begin(command(sop_instance="1.2.3.5"))
+    refused.write(data_set())
+    with pytest.raises(InstanceRefused):
+        refused.keep()
+    refused.close()
+    assert len(events) == 1
+
+
 def test_a_recovered_instance_is_what_the_door_would_have_told(spool, tmp_path):
     kept = keep(spool, data_set())
     path = tmp_path / "spool" / kept.file_name
