@@ -153,7 +153,8 @@ class _Lane(DULServiceProvider):
         except Exception:  # noqa: BLE001 (pynetdicom's decoders raise whatever a malformed PDU makes them)
             self.event_queue.put("Evt19")
         finally:
-            self._rest()
+            if self.is_reading:
+                self._rest()
 
     def _rest(self) -> None:
         self.last_activity_s = time.monotonic()
@@ -163,8 +164,8 @@ class _Lane(DULServiceProvider):
         """Wait for the next PDU; return False once something else is to be done, of which `wake` tells."""
         self._rest()
         has_bytes, is_woken = stream.wait(None)
-        self.is_reading = True
-        return has_bytes and not is_woken
+        self.is_reading = has_bytes and not is_woken
+        return self.is_reading
 
     def _read_one(self, stream: PduStream) -> bool:
         """Read one PDU; return whether it was P-DATA, which no state machine has to see."""
