@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format models bench-path bench-receive soak-receive fuzz-receive peers constraints clean
+.PHONY: help demo test check format models bench-path bench-receive bench-deidentify soak-receive fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,9 @@ bench-receive: $(VENV)/.runtime ## Measure the receiver side by side with DCMTK'
 	@tests/install_peers.sh eatmydata:eatmydata
 	$(BIN)/python benchmarks/receive.py
 
+bench-deidentify: $(VENV)/.bench ## Measure the de-identification side by side with dicom-anonymizer and dicognito: instances a second
+	$(BIN)/python benchmarks/deidentify.py
+
 soak-receive: $(VENV)/.runtime ## Push 20,000 instances over 200 associations, a tenth of them broken, and look for what is lost or leaks
 	$(BIN)/python benchmarks/soak_receive.py
 
@@ -74,4 +77,9 @@ $(VENV)/.runtime: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing the locked tools and test packages into $(VENV)"
 	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.runtime
+	@echo "Installing the locked tools of the benchmarks into $(VENV)"
+	@$(PIP) --no-build-isolation -e '.[bench]'
 	@touch $@

@@ -10,7 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 "${PYTHON:-python3}" -m venv "$scratch/venv"
 pip="$scratch/venv/bin/python -m pip --disable-pip-version-check"
 $pip install -qq --root-user-action ignore hatchling "torch==$torch"
-$pip install -qq --root-user-action ignore --no-build-isolation -e '.[dev]' "torch==$torch"
+$pip install -qq --root-user-action ignore --no-build-isolation -e '.[bench,dev]' "torch==$torch"
 {
     echo "# Exact versions of the runtime and of the tools, resolved for $("$scratch/venv/bin/python" --version)."
     echo "# Made by \`make constraints\`; never edited by hand. The build of torch (CPU, CUDA) is left to the index, so what"
