@@ -15,11 +15,7 @@ from pathlib import Path
 # their data themselves: the public functions look one tag up at a time, and warn about a malformed UID
 from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 TRANSFER_SYNTAX_UID = 0x00020010
@@ -30,6 +26,7 @@ _SHORT_LENGTH_VRS = frozenset(
     | {"UL", "US"}
 )
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_LONGEST_OF_SHORT_LENGTH = 0xFFFE
 _LARGEST_INFLATED_BYTES = 4 << 30
 
 Buffer = bytes | mmap.mmap
@@ -257,7 +254,13 @@ def pixel_data_stop(data: Buffer, element: Element, encoding: Encoding) -> int:
 
 
 def encode(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
-    """One element with a defined length; the value is padded to an even length (PS3.5 section 7.1.1)."""
+    """One element with a defined length; the value is padded to an even length (PS3.5 section 7.1.1).
+
+    Raises
+    ------
+    UnreadableError
+        When it is too long for its VR: it came as VR UN, or grew with its UIDs.
+    """
     if len(value) % 2:
         value += b"\0" if vr in {"UI", "OB", "UN"} else b" "
     order = "<" if encoding.little else ">"
@@ -266,6 +269,8 @@ def encode(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
         return struct.pack(f"{order}HHL", group, number, len(value)) + value
     if vr in LONG_LENGTH_VRS:
         return struct.pack(f"{order}HH2sHL", group, number, vr.encode(), 0, len(value)) + value
+    if len(value) > _LONGEST_OF_SHORT_LENGTH:
+        raise UnreadableError(f"({group:04X},{number:04X}) is too long for its value representation")
     return struct.pack(f"{order}HH2sH", group, number, vr.encode(), len(value)) + value
 
 

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from pydicom._uid_dict import UID_dictionary  # pydicom.uid.UID would warn, and quote a malformed value
 
+from covnode.deidentify.elements import vr_of
 from covnode.deidentify.profile import Rule
 
 DUMMY_TEXT = b"REMOVED"
@@ -39,6 +40,8 @@ _NUMBERS_OF_VR = {
     "UV": (8, "Q", 1 << 60),
     "SV": (8, "q", 1 << 60),
 }
+_SMALLEST_FRACTION = 1e-9  # no figure of an image is smaller, but letters before zeros are
+_TEXT_AS_FRACTION = re.compile(rb"[ -~]{4,}\0*")  # digits, and letters before @ or ?, are not out of bounds
 BINARY_BYTES = {vr: size for vr, (size, _, _) in _NUMBERS_OF_VR.items()}
 TEXT_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 STRING_VRS = TEXT_VRS | {"AS", "DA", "DS", "DT", "IS", "TM", "UI"}
@@ -71,7 +74,23 @@ def keep_numbers(vr: str, raw: bytes, most: int, order: str) -> bytes | None:
     if len(raw) % size or (most and len(raw) > most * size):
         return None
     numbers = struct.unpack(f"{order}{len(raw) // size}{code}", raw)
+    if vr == "AT":  # any four letters are a tag, but none of the standard's
+        return raw if all(vr_of(_tag(number, order)) for number in numbers) else None
+    if vr in {"FL", "FD"} and not _are_fractions(numbers, raw, size):
+        return None
     return raw if all(abs(number) < largest for number in numbers) else None
+
+
+def _are_fractions(numbers: tuple[float, ...], raw: bytes, size: int) -> bool:
+    parts = (raw[start : start + size] for start in range(0, len(raw), size))
+    return not any(map(_TEXT_AS_FRACTION.fullmatch, parts)) and all(
+        not number or abs(number) >= _SMALLEST_FRACTION for number in numbers
+    )
+
+
+def _tag(number: int, order: str) -> int:
+    """Put group and element in their order: each half is a number of its own (PS3.5 section 6.2)."""
+    return number if order == ">" else number >> 16 | (number & 0xFFFF) << 16
 
 
 def keep(rule: Rule, vr: str, raw: bytes) -> bytes | None:
