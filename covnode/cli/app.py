@@ -12,6 +12,7 @@ from covnode.cli import (
     analyse,
     config,
     db,
+    deidentify,
     demo,
     doctor,
     fetch,
@@ -41,6 +42,7 @@ app.command("receive")(serve.receive)
 app.command("work")(serve.work)
 app.command("send")(serve.send)
 app.command("analyse")(analyse.analyse)
+app.command("deidentify")(deidentify.deidentify)
 app.command("push")(push.push)
 app.command("fetch")(fetch.fetch)
 app.command("phantom")(phantom.phantom)

@@ -23,7 +23,7 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.profile import Action, Rule, registered_codes, rules
 
 _CONTRAST_BOLUS_AGENT = 0x00180010
-_CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
+_CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = CODE_ELEMENTS = 0x00080100, 0x00080102, 0x00080104
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Cleaner:
         return kept
 
     def _element(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
-        vr = _vr(element)
+        vr = vr_in_force(element)
         if vr == "SQ":
             return self._sequence(rule, element, data, encoding)
         if not vr or element.undefined or (vr in values.BINARY_BYTES and encoding.little != self.encoding.little):
@@ -128,7 +128,7 @@ def joined(kept: dict[int, bytes]) -> bytes:
     return b"".join(kept[tag] for tag in sorted(kept))
 
 
-def _vr(element: Element) -> str:
+def vr_in_force(element: Element) -> str:
     """Find the standard's VR, unless the file's own contradicts it (empty: the value cannot be understood)."""
     vr = vr_of(element.tag)
     if " or " in vr:

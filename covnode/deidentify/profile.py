@@ -21,6 +21,7 @@ IMPLEMENTATION_VERSION_NAME = "COVNODE"
 PROFILE = "Basic Application Confidentiality Profile"
 OPTION = "Retain Longitudinal Temporal Information Modified Dates Option"
 METHOD = "covnode: PS3.15 2026c Annex E, by Method Code Sequence"
+_FIRST_OF_DATA_SETS = 0x00080000
 METHOD_CODES = (("113100", PROFILE), ("113107", OPTION))
 
 
@@ -84,9 +85,24 @@ def _from_kept(row: dict[str, str]) -> Rule:
 
 @cache
 def rules() -> dict[int, Rule]:
-    """Rule by tag; a tag that is not in it is removed (so are 50xx and 60xx, whose rows are all X)."""
+    """Rule by tag; a tag that is not in it is removed.
+
+    So are 50xx and 60xx, whose rows are all X, and attributes of commands, file meta information and directories.
+    """
     kept = {int(row["tag"], 16): _from_kept(row) for row in _table("kept.csv")}
     table = {int(row["tag"], 16): _from_table(row) for row in _table("profile.csv") if "X" not in row["tag"].upper()}
+    return {tag: rule for tag, rule in (kept | table).items() if tag >= _FIRST_OF_DATA_SETS}
+
+
+@cache
+def clauses() -> dict[int, str]:
+    """State, for people, which table the rule on a tag is from."""
+    kept = {int(row["tag"], 16): "kept list of covnode (kept.csv)" for row in _table("kept.csv")}
+    table = {
+        int(row["tag"], 16): f"PS3.15 Table E.1-1, {OPTION if row['modified_dates'] == 'C' else 'Basic Profile'}"
+        for row in _table("profile.csv")
+        if "X" not in row["tag"].upper()
+    }
     return kept | table
 
 
