@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from covnode import __version__
 from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, stderr, stdout
@@ -97,7 +98,7 @@ def _foretell(source: Path, *, as_json: bool) -> None:
     told |= {"series": [_foretold(outcome) for outcome in outcomes]}
     told |= _left_out(inputs, (*inputs.unreadable, *unreadable))
     if not as_json:
-        show_rows(["path", "keyword", "vr", "action", "instances", "source"], told["attributes"], as_json=False)
+        _show_attributes(told["attributes"])
         stdout.print("K and C: a value of another form than the rule asks for is emptied.", highlight=False)
     _show(told, as_json=as_json)
 
@@ -173,6 +174,15 @@ def _attributes(counts: Mapping[Attribute, int]) -> list[dict[str, Any]]:
         }
         for attribute, instances in counts.items()
     ]
+
+
+def _show_attributes(rows: Sequence[Mapping[str, Any]]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("path", "keyword", "vr", "action", "instances", "source"):
+        table.add_column(name, overflow="fold")  # a path that is cut off says nothing
+    for row in rows:
+        table.add_row(*[str(row[str(column.header)]) for column in table.columns])
+    stdout.print(table, markup=False, highlight=False)
 
 
 def _left_out(inputs: Inputs, unreadable: Sequence[Unreadable]) -> dict[str, Any]:
