@@ -81,7 +81,7 @@ class Identifying:
                     self._learn_raw(raw)
             try:
                 element = dataset[tag]
-            except MALFORMED:
+            except (*MALFORMED, OSError):  # pydicom's own: this is read from memory
                 continue  # no text: a number or a sequence that the engine does not copy either
             if element.VR == "SQ":
                 for item in element.value or ():

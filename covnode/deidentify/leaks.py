@@ -28,6 +28,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from covnode.deidentify.identifying import SHORTEST_FRAGMENT, Identifying, fold, words_of
+from covnode.deidentify.originals import read_with_pydicom
 from covnode.deidentify.profile import METHOD, METHOD_CODES, Action, Rule, registered_codes, rules
 from covnode.deidentify.values import BINARY_BYTES, DUMMY_TEXT, STRING_VRS, is_registered, is_uid
 from covnode.dicom.reading import MALFORMED, quietly
@@ -61,13 +62,10 @@ class LeakCheck:
         DeidentificationRefused
             ``unreadable_instance`` when pydicom cannot read it.
         """
-        with quietly():
-            try:
-                dataset = dcmread(original, stop_before_pixels=True)
-                self._known.learn(dataset.file_meta)
-                self._known.learn(dataset)
-            except MALFORMED as error:
-                raise DeidentificationRefused("an instance is malformed", "unreadable_instance") from error
+        with read_with_pydicom("it is malformed"):
+            dataset = dcmread(original, stop_before_pixels=True)
+            self._known.learn(dataset.file_meta)
+            self._known.learn(dataset)
 
     def verify(self, copy: Path) -> None:
         """Let a finished copy pass.
@@ -81,7 +79,11 @@ class LeakCheck:
             try:
                 dataset = dcmread(stream, stop_before_pixels=True)
                 header, surplus = _split(stream, dataset)
-            except (*MALFORMED, zlib.error) as error:
+            except MALFORMED as error:
+                raise _left("the copy cannot be read") from error
+            except OSError as error:
+                if error.errno is not None:  # the disk's
+                    raise
                 raise _left("the copy cannot be read") from error
             judged: list[bytes] = []
             self._judge_meta(dataset.file_meta, judged)
@@ -121,7 +123,7 @@ class LeakCheck:
     ) -> None:
         try:
             items = list(dataset[tag].value or ())
-        except MALFORMED as error:
+        except (*MALFORMED, OSError) as error:  # read from memory: no disk is at fault
             raise _left(f"{_where(int(tag))} of the copy cannot be read") from error
         for item in items:
             self._judge(item, judged)

@@ -4,12 +4,16 @@ Comes from the files of the spool; goes to the engine. Refuses a series that is 
 show text; never quotes a value.
 """
 
+import errno
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from covnode.deidentify.elements import PIXEL_DATA, UnreadableError, elements, open_part10
 from covnode.deidentify.values import is_uid, registered_name, strip
+from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import DeidentificationRefused
 from covnode.records.series import ReceivedInstance
 
@@ -53,6 +57,28 @@ class Original:
 def unreadable(reason: str) -> DeidentificationRefused:
     """Make the refusal of an original whose bytes are not what they promise."""
     return DeidentificationRefused(f"an instance cannot be read: {reason}", "unreadable_instance")
+
+
+@contextmanager
+def read_with_pydicom(reason: str) -> Iterator[None]:
+    """Use pydicom without its warnings, and refuse what it cannot read.
+
+    Raises
+    ------
+    DeidentificationRefused
+        ``unreadable_instance``.
+    OSError
+        When the disk is at fault.
+    """
+    with quietly():
+        try:
+            yield
+        except MALFORMED as error:
+            raise unreadable(reason) from error
+        except OSError as error:
+            if error.errno not in {None, errno.EINVAL}:  # pydicom's own has no number; a length may lead to no place
+                raise
+            raise unreadable(reason) from error
 
 
 def read_originals(instances: tuple[ReceivedInstance, ...]) -> tuple[Original, ...]:

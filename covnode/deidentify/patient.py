@@ -14,9 +14,8 @@ from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.valuerep import BYTES_VR, PersonName
 
-from covnode.deidentify.originals import unreadable
+from covnode.deidentify.originals import read_with_pydicom, unreadable
 from covnode.dicom.identity_attributes import IDENTITY_KEYWORDS
-from covnode.dicom.reading import MALFORMED, quietly
 
 _BINARY_NUMBERS = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 _REPLACEMENT = "\ufffd"
@@ -53,13 +52,10 @@ def read_patient(path: Path) -> Patient:
         ``unreadable_instance``: also when a text cannot be decoded with the stated character set, since it could not
         be given back.
     """
-    with quietly():
-        try:
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=[Tag(keyword) for keyword in _KEYWORDS])
-            attributes = _data_set_json(dataset)
-            patient_id, issuer = str(dataset.get("PatientID") or ""), str(dataset.get("IssuerOfPatientID") or "")
-        except MALFORMED as error:
-            raise unreadable("its patient attributes are malformed") from error
+    with read_with_pydicom("its patient attributes are malformed"):
+        dataset = dcmread(path, stop_before_pixels=True, specific_tags=[Tag(keyword) for keyword in _KEYWORDS])
+        attributes = _data_set_json(dataset)
+        patient_id, issuer = str(dataset.get("PatientID") or ""), str(dataset.get("IssuerOfPatientID") or "")
     if _REPLACEMENT in str(attributes):
         raise unreadable("a text cannot be decoded with the stated character set")
     return Patient(patient_id, issuer, attributes)
