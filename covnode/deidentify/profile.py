@@ -1,8 +1,9 @@
 """What happens to each attribute: PS3.15 Annex E as data, and our own list of what may stay.
 
 Comes from profile.csv (PS3.15 2026c Table E.1-1: Basic Profile and the option Retain Longitudinal Temporal
-Information with Modified Dates) and kept.csv (standard attributes outside that table that describe the CT image);
-goes to the engine and to the check. An attribute in neither is removed: private, unknown and every other one.
+Information with Modified Dates) and kept.csv (standard attributes outside that table that describe the CT image, and
+two that an Enhanced CT must have, as dummies); goes to the engine and to the check. An attribute in neither is removed:
+private, unknown and every other one.
 
 profile.csv was made from the dictionary of dicom-anonymizer 2.1.0 (2026c) and compared with two other transcripts of
 the table, of 2021 and 2024.
@@ -78,6 +79,8 @@ def _from_table(row: dict[str, str]) -> Rule:
 
 def _from_kept(row: dict[str, str]) -> Rule:
     values = row["values"]
+    if values == "dummy":
+        return Rule(Action.DUMMY)
     if values in {"*", "#", "code"}:
         return Rule(Action.KEEP, text=values == "*", digits=values == "#", codes=values == "code")
     return Rule(Action.KEEP, terms=frozenset(term.encode() for term in values.split("|") if term))
@@ -85,13 +88,14 @@ def _from_kept(row: dict[str, str]) -> Rule:
 
 @cache
 def rules() -> dict[int, Rule]:
-    """Rule by tag; a tag that is not in it is removed.
+    """Rule by tag; a tag that is not in it is removed (so are 50xx and 60xx, whose rows are all X).
 
-    So are 50xx and 60xx, whose rows are all X, and attributes of commands, file meta information and directories.
+    Attributes of commands, file meta information and directories have no place in a data set, whatever their row says.
     """
     kept = {int(row["tag"], 16): _from_kept(row) for row in _table("kept.csv")}
     table = {int(row["tag"], 16): _from_table(row) for row in _table("profile.csv") if "X" not in row["tag"].upper()}
-    return {tag: rule for tag, rule in (kept | table).items() if tag >= _FIRST_OF_DATA_SETS}
+    foreign = {tag: Rule(Action.REMOVE) for tag in table if tag < _FIRST_OF_DATA_SETS}
+    return kept | table | foreign
 
 
 @cache

@@ -74,6 +74,15 @@ def test_free_text_stays_in_three_attributes_only():
     assert free == {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel"}
 
 
+def test_what_only_an_enhanced_ct_must_have_is_a_dummy(tmp_path):
+    assert {row["keyword"] for row in KEPT if row["values"] == "dummy"} == {"SoftwareVersions", "ImageFilter"}
+    dataset = ct_slice(SoftwareVersions="Zq 1.0", ImageFilter="Zq", FilterType="Zq", FilterMaterial="ALUMINUM")
+    series, _ = deidentify_series(received(tmp_path / "in", [dataset]), tmp_path / "out", KEYS)
+    copy = dcmread(series.files[0])
+    assert (copy.SoftwareVersions, copy.ImageFilter, copy.FilterType) == ("REMOVED", "REMOVED", "")
+    assert copy.FilterMaterial == "ALUMINUM"
+
+
 def test_every_kept_text_is_bound_to_terms():
     for row in KEPT:
         if dictionary_VR(int(row["tag"], 16)) in {"CS", "LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "PN"}:

@@ -81,7 +81,8 @@ def actions():
     for name in ("profile.csv", "kept.csv"):
         for row in csv.DictReader((files("covnode.deidentify") / name).read_text(encoding="utf-8").splitlines()):
             if "X" not in row["tag"].upper():
-                found[int(row["tag"], 16)] = "K" if name == "kept.csv" else row["basic"]
+                is_kept = name == "kept.csv" and row["values"] != "dummy"
+                found[int(row["tag"], 16)] = "K" if is_kept else row.get("basic", "D")
     return found
 
 

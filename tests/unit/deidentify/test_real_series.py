@@ -12,7 +12,7 @@ from processes import REAL_SERIES
 from pydicom import dcmread, dcmwrite
 
 from covnode.deidentify.engine import deidentify_series
-from covnode.learn.phantom import PhantomPreset, make_phantom, write_phantom
+from covnode.learn.phantom import Layout, PhantomPreset, make_phantom, write_phantom
 
 SERIES = ["A0001-philips-B-5mm", "A0001-philips-L-5mm", "A0002-siemens-B40f-8mm", "A0002-siemens-B70f-8mm"]
 SLICES = 5
@@ -86,6 +86,20 @@ def test_the_copies_of_a_phantom_have_no_error(tmp_path, seed):
     deidentified, _ = deidentify_series(series, tmp_path / "out", KEYS)
     assert_no_new_errors(series, deidentified.files)
     assert not errors_of(deidentified.files[0])
+
+
+@pytest.mark.peer
+@needs_dciodvfy
+@pytest.mark.parametrize("seed", [1, SEED_WITH_CONTRAST])
+def test_the_copy_of_an_enhanced_phantom_lacks_only_which_contrast_agent_it_was(tmp_path, seed):
+    """That there was one is kept as an item without its code, amount and route: none of them is needed."""
+    phantom = make_phantom(PhantomPreset.COVID_MILD, seed=seed, slices=3, size=48)
+    written = write_phantom(phantom, tmp_path / "phantom", layout=Layout(enhanced=True)).dicom
+    series = received(tmp_path / "in", [path.read_bytes() for path in written])
+    deidentified, _ = deidentify_series(series, tmp_path / "out", KEYS)
+    errors = errors_of(deidentified.files[0]) - errors_of(series.instances[0].path)
+    assert all("</ContrastBolusAgentSequence(0018,0012)" in error for error in errors)
+    assert bool(errors) is (seed == SEED_WITH_CONTRAST)
 
 
 @pytest.mark.peer
