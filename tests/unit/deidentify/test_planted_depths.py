@@ -249,12 +249,3 @@ def test_a_broken_rule_is_refused_by_the_check(tmp_path, monkeypatch, breaking):
         copy_of(tmp_path, content)
     assert refused.value.code == "identity_left"
     assert not (tmp_path / "out").exists()
-
-
-def test_what_pydicom_cannot_read_is_refused_and_no_fault_of_the_disk(tmp_path):
-    content = instance(tmp_path / "own", 0, ExplicitVRBigEndian)
-    position = content.index(b"\x00\x28\0\x02US")
-    odd = of_unknown_vr(0x00180012, Encoding(implicit=False, little=False))
-    with pytest.raises(DeidentificationRefused) as refused:
-        copy_of(tmp_path, content[:position] + odd + content[position:])
-    assert refused.value.code == "unreadable_instance"
