@@ -1,4 +1,4 @@
-"""pydicom raises OSError on odd bytes too, without a number: that is the data's fault, and only a number is a disk's."""
+"""pydicom raises OSError on odd bytes too, but without a number: only one with a number is a fault of the disk."""
 
 import errno
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from planted import KEYS, ct_slice
 from pydicom.datadict import DicomDictionary, tag_for_keyword
 
-from covnode.deidentify.elements import EXPLICIT_LITTLE, Encoding, encode, encode_item
+from covnode.deidentify.elements import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, encode, encode_item
 from covnode.deidentify.engine import deidentify_series
 from covnode.errors import DeidentificationRefused
 from covnode.records.series import ReceivedInstance, ReceivedSeries
@@ -22,12 +22,16 @@ PUBLIC = [tag for tag in PUBLIC if 0x00080000 < tag < 0x7FE00000 and tag & 0xFFF
 SEQUENCES = [tag for tag in PUBLIC if DicomDictionary[tag][0] == "SQ"]
 VRS = sorted(
     {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "OB", "OW", "PN", "SH", "SL", "ST"}
-    | {"TM", "UC", "UI", "UL", "UN", "UR", "US", "UT"}
+    | {"TM", "UC", "UI", "UL", "UN", "UR", "US", "UT", "OD", "OF", "OL", "OV", "SS", "SV", "UV"}
 )
 
 tags = st.one_of(
     st.sampled_from(PUBLIC),
     st.sampled_from([tag for tag in PUBLIC if DicomDictionary[tag][0] in {"PN", "LO", "UL", "FD", "CS", "DS"}]),
+    st.sampled_from([0x00290010, 0x00290011]),  # creators
+    st.integers(0x00291000, 0x002911FF),
+    st.integers(0, 0x0F).flatmap(lambda n: st.integers(0, 0x4FFF).map(lambda e: 0x60000001 + (n << 17) + e)),
+    st.integers(0, 0x0F).flatmap(lambda n: st.integers(0, 0x3FFF).map(lambda e: 0x50000001 + (n << 17) + e)),
     st.integers(0x00080001, 0x7FDFFFFF).filter(lambda tag: tag & 0xFFFF and tag not in DEVICE_TEXTS | SERIES_TAGS),
 )
 contents = st.one_of(
@@ -36,6 +40,9 @@ contents = st.one_of(
     st.just(b"1\\" + SENTINEL + b"\\2"),
     st.just(b"20220401" + SENTINEL),
     st.just(b"1.2.3." + SENTINEL),
+    st.just(SENTINEL[:4]),
+    st.just(SENTINEL[8:]),
+    st.just(SENTINEL[2:6] + b"\0\0\0\0"),
 )
 
 
@@ -57,9 +64,14 @@ def data_sets(encoding, depth):
 def sequences(draw, encoding, depth):
     private = draw(st.booleans()) and draw(st.booleans())
     tag = 0x00291010 if private else draw(st.sampled_from(SEQUENCES))
-    items = draw(st.lists(data_sets(encoding, depth - 1), min_size=1, max_size=2))
-    written = b"".join(encode_item(b"".join(item[t] for t in sorted(item)), encoding) for item in items)
-    return tag, encode(tag, "SQ", written, encoding)
+    written_as = draw(st.sampled_from(["SQ", "SQ undefined", "UN undefined"]))
+    inner = IMPLICIT_LITTLE if written_as == "UN undefined" else encoding  # PS3.5 section 6.2.2
+    items = draw(st.lists(data_sets(inner, depth - 1), min_size=1, max_size=2))
+    written = b"".join(encode_item(b"".join(item[t] for t in sorted(item)), inner) for item in items)
+    if written_as == "SQ":
+        return tag, encode(tag, "SQ", written, encoding)
+    vr = b"" if encoding.implicit else written_as[:2].encode() + b"\0\0"
+    return tag, encode(tag, "SQ", b"", encoding)[:4] + vr + b"\xff" * 4 + written + b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 def part10(found, encoding):
