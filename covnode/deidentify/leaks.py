@@ -27,6 +27,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from covnode.deidentify.fragments import texts_beside_pixels
 from covnode.deidentify.identifying import SHORTEST_FRAGMENT, Identifying, fold, words_of
 from covnode.deidentify.originals import read_with_pydicom
 from covnode.deidentify.profile import METHOD, METHOD_CODES, Action, Rule, registered_codes, rules
@@ -232,7 +233,7 @@ def _device_words() -> frozenset[str]:
 
 
 def _split(stream: BinaryIO, dataset: FileDataset) -> tuple[bytes, bytes]:
-    """Bytes before Pixel Data, and bytes in or after Pixel Data that are no pixels."""
+    """Bytes before Pixel Data, and bytes in or after Pixel Data that are no pixels (comments in compressed ones)."""
     position = stream.tell()
     stream.seek(0)
     if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
@@ -248,8 +249,10 @@ def _split(stream: BinaryIO, dataset: FileDataset) -> tuple[bytes, bytes]:
     if length == _UNDEFINED_LENGTH:
         stream.seek(-8, os.SEEK_END)
         complete = stream.read() == struct.pack("<HHL" if little else ">HHL", 0xFFFE, 0xE0DD, 0)
+        if complete:
+            return header, texts_beside_pixels(stream, start, "<" if little else ">")
         stream.seek(start)
-        return header, b"" if complete else stream.read()
+        return header, stream.read()
     stream.seek(start + min(length, _pixel_bytes(dataset)))
     return header, stream.read()
 
