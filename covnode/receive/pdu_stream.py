@@ -3,6 +3,7 @@
 Comes from the socket; goes to upper_layer. PS3.8 section 9.3.1.
 """
 
+import contextlib
 import select
 import socket
 import ssl
@@ -80,16 +81,22 @@ class PduStream:
             self._start += piece
             count -= piece
 
+    def close(self) -> None:
+        """Close the connection, in whatever state it is; pynetdicom leaves some open."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
     def discard(self) -> None:
-        """Read what there is and forget it.
+        """Forget what is here; where nothing is, read what has come.
 
         Raises
         ------
         ConnectionClosed
             There is no more.
         """
-        self._start = self._end
-        self._fill()
+        if self._start == self._end:
+            self._fill()
         self._start = self._end
 
     def _to_front(self) -> None:

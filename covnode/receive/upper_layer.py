@@ -78,6 +78,8 @@ class _Lane(DULServiceProvider):
             self._break_off()
         finally:
             self._p_data.broken()
+            if self._stream is not None:
+                self._stream.close()
             self._stream = None  # its buffer would wait for the garbage collector with the rest of the association
             with self._wake_lock:
                 os.close(self._wake)
@@ -113,8 +115,6 @@ class _Lane(DULServiceProvider):
         association.is_established = False
         association._kill = True  # noqa: SLF001 (what the base class does)
         self._kill_thread = True
-        if self.socket is not None:
-            self.socket._shutdown_socket()  # noqa: SLF001
         evt.trigger(association, evt.EVT_ABORTED, {})
 
     def _is_transport_event(self) -> bool:
@@ -171,11 +171,12 @@ class _Lane(DULServiceProvider):
         """Read one PDU; return whether it was P-DATA, which no state machine has to see."""
         head = stream.take(6)
         kind, length = struct.unpack(">BxL", head)
-        if kind == _P_DATA_TF and self.state_machine.current_state == _ESTABLISHED:
-            _limit(length, self._max_pdu_bytes)
+        is_data = kind == _P_DATA_TF and self.state_machine.current_state == _ESTABLISHED
+        if length > (self._max_pdu_bytes if is_data else _MAX_CONTROL_PDU_BYTES):
+            raise Violation
+        if is_data:
             self._p_data.read(stream, length)
             return True
-        _limit(length, _MAX_CONTROL_PDU_BYTES)
         pdu, event = self._decode_pdu(bytearray(head + stream.take(length)))
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
@@ -195,11 +196,6 @@ class _Lane(DULServiceProvider):
         primitive = P_DATA()
         primitive.presentation_data_value_list = [[context_id, value]]  # type: ignore[list-item]
         self.assoc.dimse.receive_primitive(primitive)
-
-
-def _limit(length: int, most: int) -> None:
-    if length > most:
-        raise Violation
 
 
 class DoorAssociation(Association):
@@ -246,6 +242,14 @@ class DoorAssociation(Association):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
         self.dul.wake()
 
+    def run_reactor(self) -> None:
+        """Serve the peer to the end; an error of pynetdicom's negotiation ends the connection as well."""
+        try:
+            super().run_reactor()
+        except Exception:
+            self.dul.kill_dul()
+            raise
+
     def _run_reactor(self) -> None:
         while not self._kill:
             self._is_paused = True
@@ -274,12 +278,8 @@ class DoorAssociation(Association):
                 self.kill()
 
     def _run_errands(self) -> None:
-        while True:
-            try:
-                errand = self._errands.get_nowait()
-            except queue.Empty:
-                return
-            errand()
+        while not self._errands.empty():  # nobody else takes any
+            self._errands.get_nowait()()
 
 
 def accepted(entity: AE, connection: socket.socket, peer: tuple[str, int], receive: Receive) -> DoorAssociation:
