@@ -49,7 +49,8 @@ E.1-1) and `kept.csv`; a test holds this page to them.
   Data. Attributes of later editions of the standard are removed until a rule names them; that cannot be configured.
 - Pixel Data are copied as they came, compressed ones too, and never decoded. A series whose pixels may show text is
   held back: Burned In Annotation YES, Secondary Capture classes, an Image Type that names a screen, an overlay in
-  unused bits.
+  unused bits. Comments and application data of JPEG's family are searched for the original's values; one found holds
+  the series back.
 - UIDs that PS3.6 does not register become `2.25.` and 128 bits of a keyed digest: the same for the same UID in every
   study, at every time and on every node with the same key, so that references stay whole.
 - Dates move by a number of days that depends on patient and key (1 to 3650 days back): intervals stay. Times stay.
