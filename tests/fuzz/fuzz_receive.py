@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from dicom_instances import SyntheticSeries, kept_digests
 from dicom_sender import SUCCESS, Association, Message, Peer
 from in_process_targets import TARGETS
 from soak_receive import Burden, Soak, burdens, open_at_once
-from storage_servers import Receiver
+from storage_servers import Receiver, wait_for
 
 THREADS = 24
 BATCH = 240
@@ -133,7 +134,11 @@ def fuzz_receiver(receiver: Receiver, first_seed: int, seconds: float) -> list[s
 def kept_as_recorded(receiver: Receiver) -> list[str]:
     """Compare the spool with the database and look for what has no place there."""
     wrong = []
-    kept, recorded = kept_digests(receiver.spool), Soak(receiver, kept_digests(receiver.spool), []).recorded()
+    kept = kept_digests(receiver.spool)
+    soak = Soak(receiver, kept, [])
+    with suppress(TimeoutError):  # a row follows Success by half a second
+        wait_for(lambda: soak.recorded() == kept, "rows", timeout_s=ANSWER_S)
+    recorded = soak.recorded()
     if kept != recorded:
         wrong.append(f"{sum(kept.values())} files are kept, {sum(recorded.values())} recorded")
     wrong += [f"left in incoming: {path.name}" for path in receiver.node.home.incoming.iterdir()]
