@@ -8,8 +8,6 @@ between runs, so that nobody pays for what another left to be written.
 
 import argparse
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from blake3 import blake3
 from deidentify_arm import ARMS
+from figures import machine, reaches, spread
 from identified_series import SENTINELS, write_identified_series
 
 _ARM = Path(__file__).with_name("deidentify_arm.py")
@@ -77,11 +76,6 @@ def measure(folder: Path, instances: int, rounds: int) -> dict[str, list[float]]
     return measured
 
 
-def spread(values: list[float], digits: int) -> str:
-    """Return median and spread as text."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
 def report(measured: dict[str, list[float]]) -> bool:
     """Print the figures; return whether all goals are reached."""
     for arm, rates in measured.items():
@@ -91,22 +85,11 @@ def report(measured: dict[str, list[float]]) -> bool:
     for other, goal in _GOALS.items():
         name = f"deidentify_to_{other.replace('-', '_')}"
         ratios = [ours / theirs for ours, theirs in zip(measured[_OURS], measured[other], strict=True)]
-        ratio = statistics.median(ratios)
-        reached &= ratio >= goal
-        lines.append(f"{name}: {ratio:.2f} x (goal >= {goal:g})")
-        print(f"ratio {name}, round by round: {spread(ratios, 2)}")
+        is_reached, line = reaches(name, ratios, goal)
+        reached &= is_reached
+        lines.append(line)
     print("\n".join(lines))
     return reached
-
-
-def machine() -> str:
-    """Describe the machine."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
-    return (
-        f"machine: {os.cpu_count()} cores, {model}, {platform.machine()}, Python {platform.python_version()}, "
-        f"pydicom {version('pydicom')}, load {os.getloadavg()[0]:.1f} before the first run"
-    )
 
 
 def main() -> int:
@@ -116,7 +99,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="where the files lie; else the system's temporary folder")
     arguments = parser.parse_args()
-    print(machine(), flush=True)
+    print(machine(f"pydicom {version('pydicom')}"), flush=True)
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="covnode-bench-", dir=arguments.folder) as name:
         measured = measure(Path(name), arguments.instances, arguments.rounds)

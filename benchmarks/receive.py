@@ -10,9 +10,7 @@ that nobody pays for what another left to be written. Series never count as comp
 
 import argparse
 import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_instances import SyntheticSeries
+from figures import machine, reaches, spread
 from path import process_tree
 from senders import push, push_by_dcmsend
 from storage_servers import Orthanc, Receiver, Server, Storescp
@@ -141,11 +140,6 @@ def measure(bench: Bench, rounds: int) -> dict[Arm, list[tuple[float, float]]]:
     return measured
 
 
-def spread(values: list[float], digits: int) -> str:
-    """Return median and spread as text."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
 def report(measured: dict[Arm, list[tuple[float, float]]]) -> bool:
     """Print the figures; return whether all goals are reached."""
     for arm, figures in measured.items():
@@ -155,24 +149,17 @@ def report(measured: dict[Arm, list[tuple[float, float]]]) -> bool:
     lines = []
     for goal in goals():
         ratios = [ours[0] / other[0] for ours, other in zip(measured[goal.ours], measured[goal.other], strict=True)]
-        ratio = statistics.median(ratios)
-        reached &= ratio >= goal.at_least
-        lines.append(f"{goal.name}: {ratio:.2f} x (goal >= {goal.at_least:g})")
-        print(f"ratio {goal.name}, round by round: {spread(ratios, 2)}")
+        is_reached, line = reaches(goal.name, ratios, goal.at_least)
+        reached &= is_reached
+        lines.append(line)
     print("\n".join(lines))
     return reached
 
 
-def machine() -> str:
-    """Describe the machine."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+def dcmtk_version() -> str:
+    """Ask storescp."""
     command = [shutil.which("storescp") or "storescp", "--version"]
-    dcmtk = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[2]  # noqa: S603 (DCMTK's)
-    return (
-        f"machine: {os.cpu_count()} cores, {model}, {platform.machine()}, Python {platform.python_version()}, "
-        f"DCMTK {dcmtk}, load {os.getloadavg()[0]:.1f} before the first run"
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[2]  # noqa: S603 (DCMTK's)
 
 
 def main() -> int:
@@ -185,7 +172,7 @@ def main() -> int:
         "--pdu-bytes", type=int, default=0, help="the lean senders' longest PDU; 0: what each server asks for"
     )
     arguments = parser.parse_args()
-    print(machine(), flush=True)
+    print(machine(f"DCMTK {dcmtk_version()}"), flush=True)
     in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 (a folder of our own in it)
     with (
         tempfile.TemporaryDirectory(prefix="covnode-bench-", dir=arguments.folder) as name,

@@ -7,8 +7,7 @@ import csv
 from importlib.resources import files
 from pathlib import Path
 
-from pydicom.datadict import DicomDictionary
-
+from covnode.deidentify.elements import vr_of
 from covnode.deidentify.profile import METHOD_CODES, Action, Rule, rules
 from covnode.deidentify.values import dummy
 
@@ -86,18 +85,13 @@ def _attributes() -> str:
     named = {row["tag"]: row["keyword"] for name in ("kept.csv", "profile.csv") for row in _rows(name)}
     for tag, keyword in sorted(named.items()):
         rule = Rule(Action.REMOVE) if "X" in tag else rules()[int(tag, 16)]
-        comment = _OF_THEIR_OWN.get(keyword, "" if "X" in tag else _comment(rule, _vr(tag)))
+        comment = _OF_THEIR_OWN.get(keyword, "" if "X" in tag else _comment(rule, vr_of(int(tag, 16))))
         lines.append(f"| {keyword} | ({tag[:4]},{tag[4:]}) | {rule.action} | N | {comment} |".replace("  ", " "))
     return "\n".join([*lines, "| every other, standard or private | | X | N | |", ""])
 
 
 def _rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader((files("covnode.deidentify") / name).read_text().splitlines()))
-
-
-def _vr(tag: str) -> str:
-    entry = DicomDictionary.get(int(tag, 16))
-    return entry[0] if entry else ""
 
 
 def _comment(rule: Rule, vr: str) -> str:

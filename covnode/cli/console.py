@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -104,3 +106,11 @@ def _show_tree(value: Mapping[str, object], indent: str = "") -> None:
                 _show_tree(part, indent + "  ")
         elif item not in (None, [], ""):
             stdout.print(f"{indent}{key}: {item}", highlight=False, markup=False)
+
+
+@contextmanager
+def counting_progress() -> Iterator[Progress]:
+    """Show how many of how many are done, on a terminal alone."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        yield progress

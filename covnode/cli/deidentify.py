@@ -2,16 +2,22 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from covnode import __version__
-from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, stderr, stdout
+from covnode.cli.console import (
+    HomeOption,
+    JsonOption,
+    counting_progress,
+    home_of,
+    print_json,
+    show_rows,
+    stdout,
+)
 from covnode.deidentify.dry_run import Attribute
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.profile import METHOD, METHOD_CODES
@@ -71,7 +77,7 @@ def deidentify(
     keys = _keys_of(home_of(home))
     if report is not None:
         _check_report(report)
-    with _progress() as progress:
+    with counting_progress() as progress:
         task = progress.add_task("reading", total=None)
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
         task = progress.add_task("de-identifying", total=sum(map(len, inputs.series)))
@@ -87,7 +93,7 @@ def deidentify(
 
 
 def _foretell(source: Path, *, as_json: bool) -> None:
-    with _progress() as progress:
+    with counting_progress() as progress:
         task = progress.add_task("reading", total=None)
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
         outcomes = foretell_series(inputs)
@@ -101,13 +107,6 @@ def _foretell(source: Path, *, as_json: bool) -> None:
         _show_attributes(told["attributes"])
         stdout.print("K and C: a value of another form than the rule asks for is emptied.", highlight=False)
     _show(told, as_json=as_json)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        yield progress
 
 
 def _keys_of(home: Home) -> PseudonymKeys:

@@ -6,9 +6,18 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
-from covnode.cli.console import HomeOption, JsonOption, node_of, print_json, show_rows, stderr, stdout
+from covnode.cli.console import (
+    HomeOption,
+    JsonOption,
+    counting_progress,
+    node_of,
+    print_json,
+    show_rows,
+    stderr,
+    stdout,
+)
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.receive.query import FoundSeries
@@ -67,8 +76,7 @@ def _fetch_all(fetching: Fetching, wanted: Sequence[FoundSeries], by: Way) -> tu
     """Fetch one series after the other, up to the first that cannot be fetched at all."""
     done: list[Fetched] = []
     known = [item.instances for item in wanted]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    with counting_progress() as progress:
         task = progress.add_task("fetching", total=sum(filter(None, known)) if all(known) else None)
         for series in wanted:
             before = sum(item.received + item.failed for item in done)

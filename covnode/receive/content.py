@@ -25,6 +25,14 @@ class ContentDigest:
         return _KIND + self._hasher.hexdigest()
 
 
+def digest_of(file: BufferedReader) -> str:
+    """Return the digest of the rest of an open file."""
+    content = ContentDigest()
+    while chunk := file.read(_CHUNK_BYTES):
+        content.update(chunk)
+    return content.name()
+
+
 def is_of_older_release(name: str) -> bool:
     """Whether a digest, or the name of a file, is of the kind that older releases took."""
     return not name.startswith(_KIND)
@@ -43,9 +51,4 @@ def is_content_of(name: str, file: BufferedReader) -> bool:
     OSError
         The file cannot be read.
     """
-    if is_of_older_release(name):
-        return digest_of_older_release(file) == name
-    content = ContentDigest()
-    while chunk := file.read(_CHUNK_BYTES):
-        content.update(chunk)
-    return content.name() == name
+    return (digest_of_older_release if is_of_older_release(name) else digest_of)(file) == name

@@ -190,7 +190,7 @@ class IncomingFile:
         content = self._content.name()
         if is_older:
             # A sender that repeats itself is known by the digest of its first time.
-            with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            with os.fdopen(self._descriptor, "rb", closefd=False) as file:
                 file.seek(self._start)
                 content = digest_of_older_release(file)
         size_bytes = self._place(folder, f"{content}.dcm")

@@ -20,14 +20,13 @@ from covnode.deidentify.originals import read_originals
 from covnode.deidentify.patient import read_patient
 from covnode.dicom.reading import quietly, read_header
 from covnode.errors import ConfigurationError, DeidentificationRefused, NotDicom
-from covnode.receive.content import ContentDigest
+from covnode.receive.content import digest_of
 from covnode.receive.file_meta import start_of_data_set
 from covnode.records.series import ReceivedInstance, ReceivedSeries
 
 Progress = Callable[[int, int], None]
 """Told how many files are done, and of how many."""
 
-_CHUNK_BYTES = 1 << 20
 _UNREADABLE_FILE = "unreadable_file"
 
 
@@ -218,13 +217,10 @@ def _why_unreadable(error: OSError) -> str:
 
 def _content_digest(path: Path) -> str:
     """Digest of the data set as the front door takes it, so that the copy is the one that the node would make."""
-    content = ContentDigest()
     with path.open("rb") as file:
         has_length = file.read(138)[132:] == b"\x02\x00\x00\x00UL"
         file.seek(start_of_data_set(file) if has_length else 0)
-        while chunk := file.read(_CHUNK_BYTES):
-            content.update(chunk)
-    return content.name()
+        return digest_of(file)
 
 
 def foretell_series(inputs: Inputs) -> list[SeriesOutcome]:
