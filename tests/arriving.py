@@ -1,6 +1,6 @@
 """Instances as a door tells of them, without files: for tests of what follows."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from covnode.records.arrival import ArrivedInstance, SliceFacts
 

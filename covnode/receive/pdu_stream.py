@@ -9,7 +9,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-_BUFFER_BYTES = 1 << 19
+# Room for an instance of 512 x 512 with its command: read at once, written at once.
+_BUFFER_BYTES = 1 << 20
 
 
 class ConnectionClosed(Exception):  # noqa: N818 (an end, not an error)

@@ -7,7 +7,6 @@ Durable means: the file has its final name, it is synced, and the folder that ho
 The name is the digest of the content: what a power failure left torn is known by it.
 """
 
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,10 +28,6 @@ _MOST_KNOWN = 10_000
 _HINT_BYTES = 1 << 17
 _OF_SERIES = (header.STUDY_INSTANCE_UID, header.SERIES_INSTANCE_UID, header.PATIENT_ID, header.PATIENT_NAME)
 _NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
-
-
-class _NotYet(Exception):  # noqa: N818 (no error: the header is read at the end)
-    """The header is longer than what has arrived."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +132,11 @@ class IncomingFile:
         self._written = self._hinted = 0
         self._is_durable = False
         self._content = ContentDigest()
-        self._values: dict[int, bytes] | None = None
         self._path, self._descriptor = spool.drafts.take()
-        meta = part10_head(command)
-        self._start = len(meta)
-        try:
-            _write_all(self._descriptor, meta)
-        except OSError:
-            self.close()
-            raise
+        self._head = part10_head(command)
+        self._start = len(self._head)
+        # The first bytes of the data set, to read its header from.
+        self._first = b""
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes of the data set, in order.
@@ -155,16 +146,18 @@ class IncomingFile:
         OSError
             There is no room.
         """
-        _write_all(self._descriptor, data)
+        if self._head:
+            _write_both(self._descriptor, self._head, data)
+            self._head = b""
+        else:
+            _write_all(self._descriptor, data)
         self._content.update(data)
-        before, self._written = self._written, self._written + len(data)
+        if len(self._first) < header.FIRST_READ_BYTES:
+            self._first += bytes(data[: header.FIRST_READ_BYTES - len(self._first)])
+        self._written += len(data)
         if self._written - self._hinted >= _HINT_BYTES:
             self._hinted = self._written
             start_writing(self._descriptor)
-        if before < header.FIRST_READ_BYTES <= self._written:
-            # While the rest is still on its way: then it does not stand between the last byte and the answer.
-            with contextlib.suppress(_NotYet, InstanceRefused):
-                self._values = self._scan(limit=self._written)
 
     def keep(self) -> ArrivedInstance:
         """Make the instance durable; `close` may wait until its sender is answered.
@@ -178,7 +171,7 @@ class IncomingFile:
             The disk is full or broken: nothing of the instance counts as received.
         """
         command = self._command
-        values = self._values or self._scan()
+        values = header.scan(self._first_bytes, command.transfer_syntax_uid)
         sop_class = uid(values, header.SOP_CLASS_UID, "SOPClassUID")
         sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):
@@ -225,13 +218,9 @@ class IncomingFile:
         sync_folder(final.parent)
         return final.stat().st_size
 
-    def _scan(self, limit: int | None = None) -> dict[int, bytes]:
-        def first(count: int) -> bytes:
-            if limit is not None and count > limit:
-                raise _NotYet
-            return os.pread(self._descriptor, count, self._start)
-
-        return header.scan(first, self._command.transfer_syntax_uid)
+    def _first_bytes(self, count: int) -> bytes:
+        is_here = count <= len(self._first) or len(self._first) == self._written
+        return self._first[:count] if is_here else os.pread(self._descriptor, count, self._start)
 
     def close(self) -> None:
         """End it: what `keep` made durable stays, and of anything else nothing does."""
@@ -247,6 +236,16 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, data[written:])
+
+
+def _write_both(descriptor: int, head: bytes, data: bytes | memoryview) -> None:
+    """Write the head and what follows it at once."""
+    written = os.writev(descriptor, (head, data))
+    if written < len(head):
+        _write_all(descriptor, head[written:])
+        written = len(head)
+    if written < len(head) + len(data):
+        _write_all(descriptor, data[written - len(head) :])
 
 
 def sync_folder(folder: Path | str) -> None:

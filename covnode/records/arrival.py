@@ -3,14 +3,10 @@
 Made by receive, recorded by store. Original UIDs and patient values appear as keyed digests only.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field, TypeAdapter
+import msgspec
 
 
-@dataclass(frozen=True)
-class SliceFacts:
+class SliceFacts(msgspec.Struct, frozen=True):
     """Where an instance lies in its series, as its header says; None where it does not say.
 
     Attributes
@@ -41,12 +37,7 @@ class SliceFacts:
     stat: bool = False
 
 
-SLICE_FACTS = TypeAdapter(SliceFacts)
-"""Reads what was kept as JSON."""
-
-
-@dataclass(frozen=True)
-class ArrivedInstance:
+class ArrivedInstance(msgspec.Struct, frozen=True):
     """An instance that is durable in the spool.
 
     Attributes
@@ -72,26 +63,21 @@ class ArrivedInstance:
     facts: SliceFacts
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, tag="stored"):
     """An instance was answered with Success (or will be: the answer follows this message)."""
 
     association_id: str
     instance: ArrivedInstance
-    kind: Literal["stored"] = "stored"
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """An association has ended."""
 
     association_id: str
     released: bool
-    kind: Literal["ended"] = "ended"
 
 
-@dataclass(frozen=True)
-class CommitmentAsked:
+class CommitmentAsked(msgspec.Struct, frozen=True, tag="commitment"):
     """A storage commitment request lies in the spool, durable, and was answered with Success.
 
     Attributes
@@ -102,10 +88,11 @@ class CommitmentAsked:
 
     association_id: str
     file_name: str
-    kind: Literal["commitment"] = "commitment"
 
 
-DoorMessage = Annotated[Stored | Ended | CommitmentAsked, Field(discriminator="kind")]
+DoorMessage = Stored | Ended | CommitmentAsked
 """What a door tells the receiver; one JSON line each, in the order in which it happened."""
 
-DOOR_MESSAGE: TypeAdapter[DoorMessage] = TypeAdapter(DoorMessage)
+write_door_message = msgspec.json.Encoder().encode
+read_door_message = msgspec.json.Decoder(DoorMessage).decode
+"""Raises msgspec.MsgspecError for what is no such message."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -104,10 +105,7 @@ def _known_instances(session: Session, arrivals: Sequence[ArrivedInstance]) -> d
     query = (
         sa.select(SeriesRow.series_digest, InstanceRow.sop_digest, InstanceRow.content_digest, InstanceRow.series_id)
         .join(SeriesRow, SeriesRow.series_id == InstanceRow.series_id)
-        .where(
-            InstanceRow.sop_digest.in_({arrived.sop_digest for arrived in arrivals}),
-            InstanceRow.content_digest.in_({arrived.content_digest for arrived in arrivals}),
-        )
+        .where(InstanceRow.sop_digest.in_({arrived.sop_digest for arrived in arrivals}))
     )
     return {
         (digest.split(_PART)[0], sop, content): series_id for digest, sop, content, series_id in session.execute(query)
@@ -158,8 +156,9 @@ def _series_for(
     """Return the series of a new instance, and whether the instance is to be ignored."""
     study_id = studies[arrived.study_digest]
     for row in rows:
-        # Series of before studies were recorded have none: whoever sends more of one tells which it is.
-        row.study_id = row.study_id or study_id
+        if row.study_id is None:
+            # Series of before studies were recorded have none: whoever sends more of one tells which it is.
+            row.study_id = study_id
     if rows and (rows[-1].state == SeriesState.RECEIVING or late != "new_series"):
         row = rows[-1]
         is_late = row.state != SeriesState.RECEIVING
@@ -207,7 +206,7 @@ def _instance(arrived: ArrivedInstance, series_id: str, now: datetime, *, ignore
         "transfer_syntax_uid": arrived.transfer_syntax_uid,
         "received_at": now,
         "patient_digest": arrived.patient_digest,
-        "facts": vars(arrived.facts),
+        "facts": msgspec.to_builtins(arrived.facts),
         "ignored": ignored,
     }
 

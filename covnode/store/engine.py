@@ -1,7 +1,9 @@
 """The database engine: SQLite in the home folder, or PostgreSQL; and the migrations that make its tables."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -19,6 +21,10 @@ _POSTGRESQL: dict[str, int] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 2,
+}
+_COMMON: dict[str, Any] = {
+    "hide_parameters": True,
+    "json_serializer": lambda value: msgspec.json.encode(value).decode(),
 }
 
 
@@ -39,10 +45,10 @@ def make_engine(url: str) -> sa.Engine:
         raise ConfigurationError("database.url is not a SQLAlchemy URL.") from None
     if parsed.drivername == "postgresql+psycopg2":
         patience = {name: value for name, value in _POSTGRESQL.items() if name not in parsed.query}
-        return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=patience)
+        return sa.create_engine(parsed, pool_pre_ping=True, connect_args=patience, **_COMMON)
     if parsed.drivername != "sqlite":
         raise ConfigurationError("database.url must start with sqlite:/// or postgresql+psycopg2://.")
-    engine = sa.create_engine(parsed, hide_parameters=True)
+    engine = sa.create_engine(parsed, **_COMMON)
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:

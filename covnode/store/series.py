@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
-from covnode.records.arrival import SLICE_FACTS, SliceFacts
+from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
 from covnode.store.sessions import guarded
 from covnode.store.tables import InstanceRow, SeriesRow
@@ -41,7 +42,7 @@ def facts_of(session: Session, series_id: str) -> list[SliceFacts | None]:
     query = sa.select(InstanceRow.sop_digest, InstanceRow.facts).where(_counts(series_id))
     distinct: dict[str, SliceFacts | None] = {}
     for sop_digest, facts in session.execute(query.order_by(InstanceRow.instance_id)):
-        distinct.setdefault(sop_digest, None if facts is None else SLICE_FACTS.validate_python(facts))
+        distinct.setdefault(sop_digest, None if facts is None else msgspec.convert(facts, SliceFacts))
     return list(distinct.values())
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+
 from covnode.choose.decision import Candidate, Decision, StudyNow, decide, must_wait, standing_of
 from covnode.choose.facts import SpooledFile, facts_of
 from covnode.choose.rules import SHIPPED, Rules, load_rules
@@ -12,7 +14,7 @@ from covnode.choose.score import ScoreSheet, score
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim, StorageAway, TransientError
 from covnode.logs import get_logger
-from covnode.records.arrival import SLICE_FACTS
+from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
 from covnode.settings import Home, Settings
 from covnode.store import series, studies
@@ -41,7 +43,7 @@ def judge(node: Node, row: SeriesRow, rules: Rules) -> ScoreSheet:
     """
     with node.transaction() as session:
         files = [
-            SpooledFile(node.home.spool / instance.file_name, SLICE_FACTS.validate_python(instance.facts or {}))
+            SpooledFile(node.home.spool / instance.file_name, msgspec.convert(instance.facts or {}, SliceFacts))
             for instance in series.input_of(session, row.series_id)
         ]
     sheet = score(facts_of(files, rules.keywords), rules, row.revision)

@@ -27,7 +27,7 @@ from covnode.receive.scp import StorageScp
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.spool import Spool
 from covnode.receive.tls import ReloadingServerContext
-from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
+from covnode.records.arrival import DoorMessage, write_door_message
 from covnode.settings import Home, Settings, load_settings
 from covnode.wiring.stow_protection import StowProtection
 
@@ -51,7 +51,7 @@ class Line:
         OSError
             It is gone; so is this process in a moment.
         """
-        line = DOOR_MESSAGE.dump_json(message) + b"\n"
+        line = write_door_message(message) + b"\n"
         with self._lock:
             self._connection.sendall(line)
 

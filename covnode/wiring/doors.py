@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
+from msgspec import MsgspecError
 
 from covnode.errors import ConfigurationError
 from covnode.logs import get_logger
 from covnode.receive.contexts import sop_class_uids
 from covnode.receive.drafts import clear_incoming
 from covnode.receive.tls import ReloadingServerContext
-from covnode.records.arrival import DOOR_MESSAGE, DoorMessage
+from covnode.records.arrival import DoorMessage, read_door_message
 from covnode.settings import Home, Settings
 from covnode.wiring.restarts import Restarts
 from covnode.wiring.stow_protection import StowProtection
@@ -107,8 +107,8 @@ class _Door:
 
     def _hear(self, message: bytes) -> None:
         try:
-            self.hear(self.name, DOOR_MESSAGE.validate_json(message))
-        except ValidationError:
+            self.hear(self.name, read_door_message(message))
+        except MsgspecError:
             # What it told of lies in the spool all the same, and is found by the reconciliation.
             get_logger().error("door_message_unreadable", door=self.name)
 

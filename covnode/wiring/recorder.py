@@ -20,7 +20,7 @@ from covnode.records.arrival import ArrivedInstance, CommitmentAsked, DoorMessag
 from covnode.store import arrivals
 from covnode.wiring.node import Node
 
-_BATCH = 500
+_BATCH = 1000
 _GATHER_S = 0.4
 _PROBE_S = 1.0
 _AGAIN_S = 0.5

@@ -1,9 +1,9 @@
 """Instances that the doors made durable, in the tables of both databases."""
 
-import dataclasses
 import re
 import threading
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from arriving import arrived
@@ -256,7 +256,7 @@ def test_two_recorders_of_one_series_lose_nothing(transaction):
             instance = arrived(number)
             for _ in range(5):
                 try:
-                    record(transaction, instance, dataclasses.replace(instance, sop_digest=f"b-{number}"))
+                    record(transaction, instance, msgspec.structs.replace(instance, sop_digest=f"b-{number}"))
                     break
                 except RowExists:
                     continue

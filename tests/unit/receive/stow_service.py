@@ -59,4 +59,4 @@ class StowUnderTest:
         return {path.name: path.read_bytes() for path in self.folder.glob("*/*.dcm")}
 
     def kinds(self):
-        return [message.kind for message in self.messages]
+        return [type(message) for message in self.messages]

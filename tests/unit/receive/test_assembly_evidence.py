@@ -1,10 +1,10 @@
 import json
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from covnode.receive.evidence import RELEASED, Evidence, contents_of
 from covnode.receive.slice_stack import geometry_of

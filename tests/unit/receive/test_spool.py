@@ -197,6 +197,21 @@ def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_o
     assert keep(spool, data_set(PatientID="MRN-2")).patient_digest != jane
 
 
+@pytest.mark.parametrize("taken", [1, 131, 132, 400])
+def test_a_head_that_the_system_takes_in_part_is_written_to_its_end(spool, tmp_path, monkeypatch, taken):
+    whole = os.writev
+
+    def in_part(descriptor, parts):
+        first = b"".join(bytes(part) for part in parts)[:taken]
+        return whole(descriptor, [first])
+
+    monkeypatch.setattr(os, "writev", in_part)
+    kept = keep(spool, data_set())
+    ds = dcmread(tmp_path / "spool" / kept.file_name)
+    assert ds.PatientName == "DOE^JANE"
+    assert (tmp_path / "spool" / kept.file_name).stat().st_size == kept.size_bytes
+
+
 def test_a_full_disk_leaves_nothing(spool, tmp_path, monkeypatch):
     file = spool.begin(command())
     file.write(data_set())

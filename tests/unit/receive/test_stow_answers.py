@@ -12,6 +12,7 @@ from stow_service import TAKEN, FakeGate, StowUnderTest
 
 from covnode.receive.spool import Spool
 from covnode.receive.stow import StowLimits
+from covnode.records.arrival import Ended, Stored
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_all_stored_is_answered_200_after_all_are_in_the_spool(stow):
 def test_each_durable_instance_is_told_under_the_request_and_then_its_end(stow):
     stow.send(multipart(part10(1), part10(2)))
     stow.send(multipart(part10(3)))
-    assert stow.kinds() == ["stored", "stored", "ended", "stored", "ended"]
+    assert stow.kinds() == [Stored, Stored, Ended, Stored, Ended]
     one, _, end, other, _ = stow.messages
     assert end.released
     assert one.association_id == end.association_id != other.association_id
@@ -72,7 +73,7 @@ def test_some_failed_is_answered_202_with_their_reasons(tmp_path):
     }
     assert [item.FailureReason for item in answer(response).OtherFailuresSequence] == [0xC000, 0xC000]
     assert len(stow.stored()) == 1
-    assert stow.kinds() == ["stored", "ended"]
+    assert stow.kinds() == [Stored, Ended]
     assert list(stow.incoming.iterdir()) == []
 
 
@@ -235,7 +236,7 @@ def test_a_body_that_stalls_is_given_up_and_leaves_nothing_behind(tmp_path, limi
         await anyio.sleep(60)
 
     assert stow.send(body()).status_code == 408
-    assert stow.kinds() == ["stored", "ended"]
+    assert stow.kinds() == [Stored, Ended]
     assert not stow.messages[-1].released
     assert list(stow.incoming.iterdir()) == []
 
@@ -245,7 +246,7 @@ def test_a_receiver_that_does_not_listen_holds_up_the_end_of_a_request_and_no_ot
     reached, listens = threading.Event(), threading.Event()
 
     def tell(message):
-        if message.kind == "ended":
+        if isinstance(message, Ended):
             reached.set()
             assert listens.wait(20)
 
@@ -285,7 +286,7 @@ def test_a_broken_off_upload_leaves_only_what_was_whole(tmp_path):
         pass
 
     anyio.run(stow.app, scope, receive, send)
-    assert stow.kinds() == ["stored", "ended"]
+    assert stow.kinds() == [Stored, Ended]
     assert not stow.messages[-1].released
     assert len(stow.stored()) == 1
     assert list(stow.incoming.iterdir()) == []

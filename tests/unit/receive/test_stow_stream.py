@@ -12,6 +12,7 @@ from stow_service import TAKEN, StowUnderTest
 from covnode.errors import InstanceRefused
 from covnode.receive.multipart_body import MultipartBody
 from covnode.receive.part10_stream import MetaReader
+from covnode.records.arrival import Ended, Stored
 
 # Pixels that look like what a parser looks for, at the edges and in the middle.
 AWKWARD = f"\r\n--{BOUNDARY}\r".encode() + b"\r\n\r\n--" + f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n".encode()
@@ -177,6 +178,6 @@ def test_a_damaged_body_is_answered_and_leaves_nothing_half(tmp_path_factory, da
     response = stow.send(chunks())
     assert response.status_code in {200, 202, 400, 409}
     answered = response.json().get("00081199", {"Value": []})["Value"]
-    assert len(answered) == len([kind for kind in stow.kinds() if kind == "stored"]) >= len(stow.stored())
+    assert len(answered) == len([kind for kind in stow.kinds() if kind is Stored]) >= len(stow.stored())
     assert list(stow.incoming.iterdir()) == []
-    assert stow.kinds()[-1] == "ended"
+    assert stow.kinds()[-1] is Ended

@@ -1,11 +1,11 @@
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
 from arriving import arrived
+from msgspec.structs import asdict
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian

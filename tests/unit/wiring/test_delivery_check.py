@@ -1,9 +1,8 @@
 """What counts of a series after it was complete: the same for the intake, the choice and the sender."""
 
-from dataclasses import replace
-
 import pytest
 from arriving import arrived
+from msgspec.structs import replace
 
 from covnode.clock import utc_now
 from covnode.records.job import DeliveryClaim

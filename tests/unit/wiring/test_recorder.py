@@ -3,11 +3,12 @@
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 import sqlalchemy as sa
 from arriving import arrived
+from msgspec.structs import replace
 
 from covnode.errors import TransientError
 from covnode.receive.assembly import AssociationLedger
