@@ -13,6 +13,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
+from pydicom.valuerep import STR_VR
 
 from covnode.deliver.character_sets import declare_character_set
 from covnode.deliver.dicom_json import element_from_json
@@ -46,6 +47,7 @@ def restore_identity(source: Path, target: Path, identity: Identity) -> None:
     DeliveryRefused
         ``ambiguous_references`` when several images share one SOP Instance UID; ``unmapped_reference`` when a
         reference to the study, the frame of reference or a CT image is none that the identity knows;
+        ``pseudonym_left`` when a pseudonymous Patient ID or UID still stands in any text;
         ``unreadable_result`` when the source is malformed.
     OSError
         When a file cannot be read or written.
@@ -61,8 +63,10 @@ def restore_identity(source: Path, target: Path, identity: Identity) -> None:
             result = dcmread(source)
             result.decode()
             _refuse_unmapped(result, identity)
+            pseudonyms = _pseudonyms(result, identity)
             _restore_uids(result, identity.uid_map)
             _restore_attributes(result, identity)
+            _refuse_left(result, pseudonyms)
             declare_character_set(result, _original_character_set(identity))
         except MALFORMED as error:
             raise DeliveryRefused("the result cannot be read or rewritten", "unreadable_result") from error
@@ -127,6 +131,25 @@ def _restore_attributes(result: Dataset, identity: Identity) -> None:
     for keyword in REQUIRED_KEYWORDS:
         if keyword not in result:
             setattr(result, keyword, "")
+
+
+def _pseudonyms(result: Dataset, identity: Identity) -> frozenset[str]:
+    """Return what must not stand in the restored object: texts that name its patient or images by pseudonym."""
+    replaced = {pseudonym for pseudonym, original in identity.uid_map.items() if pseudonym != original}
+    return frozenset(replaced | set(_values(result.get("PatientID"))))
+
+
+def _refuse_left(result: Dataset, pseudonyms: frozenset[str]) -> None:
+    texts = (
+        text
+        for dataset in _data_sets(result)
+        for element in dataset
+        if element.VR in STR_VR
+        for text in _values(element.value)
+    )
+    everything = "\n".join(texts)
+    if any(pseudonym in everything for pseudonym in pseudonyms):
+        raise DeliveryRefused("the restored result still names its patient or images by pseudonym", "pseudonym_left")
 
 
 def _original_character_set(identity: Identity) -> list[str]:

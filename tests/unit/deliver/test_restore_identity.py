@@ -111,6 +111,29 @@ def uids_of(dataset):
     return found
 
 
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("what", ["patient", "image", "study"])
+def test_a_pseudonym_in_any_text_is_refused(tmp_path, what, depth):
+    received_series = received(tmp_path / "in", [ct_slice(n) for n in range(1, 5)])
+    series, identity = deidentify_series(received_series, tmp_path / "copy", KEYS)
+    source = segment(series.files, tmp_path / "seg.dcm")
+    copy, seg = dcmread(series.files[0]), dcmread(source)
+    pseudonym = {"patient": copy.PatientID, "image": copy.SOPInstanceUID, "study": copy.StudyInstanceUID}[what]
+    place = Dataset()
+    place.TextValue = f"lung of {pseudonym}"
+    for _ in range(depth):
+        outer = Dataset()
+        outer.ContentSequence = [place]
+        place = outer
+    seg.update(place)
+    seg.save_as(source)
+    with pytest.raises(DeliveryRefused) as refused:
+        restore_identity(source, tmp_path / "final.dcm", identity)
+    assert refused.value.code == "pseudonym_left"
+    assert pseudonym not in str(refused.value)
+    assert not (tmp_path / "final.dcm").exists()
+
+
 @pytest.mark.parametrize(("charset", "name", "institution", "physician"), NAMES.values(), ids=NAMES)
 def test_result_carries_the_originals_patient_and_study(tmp_path, charset, name, institution, physician):
     attributes = {"StudyDescription": institution, "ReferringPhysicianName": physician}
