@@ -105,7 +105,10 @@ def _known_instances(session: Session, arrivals: Sequence[ArrivedInstance]) -> d
     query = (
         sa.select(SeriesRow.series_digest, InstanceRow.sop_digest, InstanceRow.content_digest, InstanceRow.series_id)
         .join(SeriesRow, SeriesRow.series_id == InstanceRow.series_id)
-        .where(InstanceRow.sop_digest.in_({arrived.sop_digest for arrived in arrivals}))
+        .where(
+            InstanceRow.sop_digest.in_({arrived.sop_digest for arrived in arrivals}),
+            InstanceRow.content_digest.in_({arrived.content_digest for arrived in arrivals}),
+        )
     )
     return {
         (digest.split(_PART)[0], sop, content): series_id for digest, sop, content, series_id in session.execute(query)
