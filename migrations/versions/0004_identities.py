@@ -57,7 +57,7 @@ def upgrade() -> None:
         )
         return
     op.execute(
-        "CREATE FUNCTION identity_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "CREATE OR REPLACE FUNCTION identity_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'the audit trail is only added to'; END $$"
     )
     op.execute(
