@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, counting_progress, node_of, print_json, show_rows, stdout
+from covnode.cli.console import HomeOption, JsonOption, counting_progress, node_of, print_json, stdout
 from covnode.errors import ConfigurationError
 from covnode.store import audit as trail
 from covnode.store.audit import Action
@@ -177,8 +177,11 @@ def audit(
     """
     with node_of(home).transaction() as session:
         rows = trail.newest(session, last or None)
-    columns = ["at", "actor", "action", "outcome", "identities", "subjects", "reason"]
-    shown = [{column: getattr(row, column) for column in columns} for row in rows]
-    if not as_json:
-        shown = [{**row, "subjects": ", ".join(row["subjects"])} for row in shown]
-    show_rows(columns, shown, as_json=as_json)
+    if as_json:
+        columns = ("at", "actor", "action", "outcome", "identities", "subjects", "reason")
+        print_json([{column: getattr(row, column) for column in columns} for row in rows])
+        return
+    # Lines, not a table: no id of a trail may be cut off.
+    for row in rows:
+        what = f"{row.action} {row.outcome}, {row.identities} identities: {' '.join(row.subjects) or '-'}"
+        stdout.print(f"{row.at:%Y-%m-%d %H:%M:%S} {row.actor}: {what} ({row.reason})", markup=False, highlight=False)

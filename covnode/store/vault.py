@@ -60,7 +60,8 @@ class IdentityVault:
     ) -> list[Identity]:
         """Unseal several, audited by one row."""
         series_ids = sorted({row.series_id for row in rows})
-        audit.write(session, access, audit.Outcome.DONE, [*subjects, *series_ids], identities=len(rows))
+        named = list(dict.fromkeys([*subjects, *series_ids]))
+        audit.write(session, access, audit.Outcome.DONE, named, identities=len(rows))
         return [unsealed(self._seals, row) for row in rows]
 
 
