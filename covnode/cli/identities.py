@@ -66,9 +66,16 @@ def rotate(
     node = node_of(home)
     work = seal_anew if resume else rotate_keys
     with _progress("sealing anew") as progress:
-        generation, sealed = work(node, person(Action.ROTATE, reason), progress)
-    stdout.print(f"Generation {generation} of the keys is in force; {sealed} rows were sealed anew.", highlight=False)
+        done = work(node, person(Action.ROTATE, reason), progress)
+    stdout.print(
+        f"Generation {done.generation} of the keys is in force; {done.sealed} rows were sealed anew.", highlight=False
+    )
     stdout.print(f"Keep a copy of {node.home.keys}: older copies do not open what is sealed from now on.")
+    if done.left:
+        raise ConfigurationError(
+            f"{done.left} rows are still sealed by an older generation: try --resume; if it seals none, they do not "
+            "open with this key file."
+        )
 
 
 @app.command()

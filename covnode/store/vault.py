@@ -122,11 +122,18 @@ def of_uid(session: Session, uid: str) -> list[IdentityRow]:
     return named or list(session.scalars(result_of).unique())
 
 
-def after(session: Session, last: tuple[str, int], limit: int) -> list[IdentityRow]:
-    """Return the next rows in the order of series and revision."""
+IS_UNTIED = IdentityRow.pseudonymous_patient_id.is_(None)
+"""An older release sealed it, and nobody with the key has tied it to its pseudonyms since."""
+
+
+def after(
+    session: Session, last: tuple[str, int], limit: int, which: sa.ColumnElement[bool] | None = None
+) -> list[IdentityRow]:
+    """Return the next rows, or those of one kind, in the order of series and revision."""
     key = sa.tuple_(IdentityRow.series_id, IdentityRow.revision)
-    query = sa.select(IdentityRow).where(key > last).order_by(IdentityRow.series_id, IdentityRow.revision)
-    return list(session.scalars(query.limit(limit)))
+    query = sa.select(IdentityRow).where(key > last, sa.true() if which is None else which)
+    query = query.order_by(IdentityRow.series_id, IdentityRow.revision).limit(limit)
+    return list(session.scalars(query))
 
 
 def count(session: Session) -> int:

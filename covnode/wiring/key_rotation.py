@@ -5,7 +5,9 @@ Before the second generation is made, the identities of older releases are tied 
 patient who is known keeps the first.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -28,13 +30,28 @@ _BATCH = 200
 _PATIENT_ID, _ISSUER = 0x00100020, 0x00100021
 
 
-def rotate(node: Node, access: audit.Access, progress: Progress) -> tuple[int, int]:
-    """Append a generation and seal everything with it; return its number and how many rows were sealed anew.
+class Rotated(NamedTuple):
+    """What a rotation came to.
+
+    Attributes
+    ----------
+    sealed, left
+        How many rows were sealed anew, and how many an older generation still seals: what does not open, and what
+        the intake was just sealing.
+    """
+
+    generation: int
+    sealed: int
+    left: int
+
+
+def rotate(node: Node, access: audit.Access, progress: Progress) -> Rotated:
+    """Append a generation and seal everything with it.
 
     Raises
     ------
     ConfigurationError
-        The key file cannot be read or written, or an identity does not open.
+        The key file cannot be read or written.
     """
     keys = KeyFile(node.home.keys)
     tie_all(node, keys, access, progress)
@@ -44,19 +61,21 @@ def rotate(node: Node, access: audit.Access, progress: Progress) -> tuple[int, i
     return seal_anew(node, access, progress)
 
 
-def seal_anew(node: Node, access: audit.Access, progress: Progress) -> tuple[int, int]:
+def seal_anew(node: Node, access: audit.Access, progress: Progress) -> Rotated:
     """Seal with the newest generation what an older one sealed; what a killed rotation left, too."""
     keys = KeyFile(node.home.keys)
     seals, newest = Seals(keys), keys.newest_generation
     with node.transaction() as session:
         total = behind(session, newest)
     done = 0
-    for number in (*_renewed_identities(node, seals, newest), *_renewed_offsets(node, seals, newest)):
+    for number in itertools.chain(_renewed_identities(node, seals, newest), _renewed_offsets(node, seals, newest)):
         done += number
         progress(done, total)
     with node.transaction() as session:
-        audit.write(session, access, audit.Outcome.DONE, identities=done)
-    return newest, done
+        left = behind(session, newest)
+        sealed = max(0, total - left)
+        audit.write(session, access, audit.Outcome.DONE, identities=sealed)
+    return Rotated(newest, sealed, left)
 
 
 def behind(session: Session, newest: int) -> int:
@@ -76,7 +95,7 @@ def _renewed_identities(node: Node, seals: Seals, newest: int) -> Iterator[int]:
             old = [row for row in rows if row.sealed_with < newest]
             for row in old:
                 sealed = Sealed(row.sealed, row.sealed_with)
-                new = seals.renewed(sealed, vault.context_of(row.series_id, row.revision))
+                new = _renewed(seals, sealed, vault.context_of(row.series_id, row.revision))
                 key = sa.and_(IdentityRow.series_id == row.series_id, IdentityRow.revision == row.revision)
                 _swap(session, key, IdentityRow.sealed, sealed, new)
         if not rows:
@@ -94,13 +113,21 @@ def _renewed_offsets(node: Node, seals: Seals, newest: int) -> Iterator[int]:
             old = [row for row in rows if row.sealed_with < newest]
             for row in old:
                 sealed = Sealed(row.sealed_offset, row.sealed_with)
-                new = seals.renewed(sealed, patients.context_of(row.patient_digest))
+                new = _renewed(seals, sealed, patients.context_of(row.patient_digest))
                 key = PatientRow.patient_digest == row.patient_digest
                 _swap(session, key, PatientRow.sealed_offset, sealed, new)
         if not rows:
             return
         last = rows[-1].patient_digest
         yield len(old)
+
+
+def _renewed(seals: Seals, sealed: Sealed, context: str) -> Sealed:
+    """Seal anew; what does not open stays as it is, and holds nothing else up: `behind` goes on to count it."""
+    try:
+        return seals.renewed(sealed, context)
+    except ConfigurationError:
+        return sealed
 
 
 def _swap(
@@ -116,28 +143,37 @@ def tie_all(node: Node, keys: KeyFile, access: audit.Access, progress: Progress)
 
     It can be broken off and done again: each batch is one transaction with its row in the audit trail.
     """
-    untied = IdentityRow.pseudonymous_patient_id.is_(None)
     with node.transaction() as session:
-        total = session.scalar(sa.select(sa.func.count()).select_from(IdentityRow).where(untied)) or 0
+        total = untied(session)
     tied = audit.Access(access.actor, audit.Action.TIE, "an older release sealed them")
-    done = 0
-    while True:
+    done, last = 0, ("", 0)
+    while total:
         with node.transaction() as session:
-            rows = list(session.scalars(sa.select(IdentityRow).where(untied).limit(_BATCH)))
+            rows = vault.after(session, last, _BATCH, vault.IS_UNTIED)
             if not rows:
-                return done
+                break
             audit.write(session, tied, audit.Outcome.DONE, identities=len(rows))
-            for row in rows:
-                _tie(session, Seals(keys), keys, row)
-        done += len(rows)
+            done += sum(_tie(session, Seals(keys), keys, row) for row in rows)
+        last = (rows[-1].series_id, rows[-1].revision)
         progress(done, total)
+    return done
 
 
-def _tie(session: Session, seals: Seals, keys: KeyFile, row: IdentityRow) -> None:
-    identity = vault.unsealed(seals, row)
-    # Releases that do not tie know one generation.
-    patient = add_patient(session, seals, keys.ring, _whose(identity), generation=1)
+def untied(session: Session) -> int:
+    """Return how many identities are not tied to their pseudonyms."""
+    return session.scalar(sa.select(sa.func.count()).select_from(IdentityRow).where(vault.IS_UNTIED)) or 0
+
+
+def _tie(session: Session, seals: Seals, keys: KeyFile, row: IdentityRow) -> bool:
+    """Tie one; what does not open is left, and holds nothing else up: `untied` goes on to count it."""
+    try:
+        identity = vault.unsealed(seals, row)
+        # Releases that do not tie know one generation.
+        patient = add_patient(session, seals, keys.ring, _whose(identity), generation=1)
+    except ConfigurationError:
+        return False
     vault.tie(row, identity, patient.pseudonymous_patient_id)
+    return True
 
 
 def _whose(identity: Identity) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from covnode.store.tables import AnalysisRow, AuditRow, DeliveryRow, IdentityRow
 from covnode.store.vault import IdentityVault
 from covnode.wiring import identities, identity_changes
 from covnode.wiring.identities import OpenVault
-from covnode.wiring.key_rotation import behind, rotate, seal_anew
+from covnode.wiring.key_rotation import behind, rotate, seal_anew, untied
 from covnode.wiring.node import Node
 from covnode.wiring.patients import PatientsInStore
 
@@ -126,8 +126,7 @@ def test_two_processes_that_meet_a_patient_first_choose_one_generation(node):
 
 def test_a_rotation_seals_everything_anew_and_everything_opens(node):
     taken = [take_in(node, ANNA, 1), take_in(node, BERTA, 2)]
-    generation, sealed = rotate(node, why(Action.ROTATE), silent)
-    assert (generation, sealed) == (2, 4)  # two identities and two patients
+    assert rotate(node, why(Action.ROTATE), silent) == (2, 4, 0)  # two identities and two patients
     with node.transaction() as session:
         assert behind(session, 2) == 0
         read = IdentityVault(Seals(KeyFile(node.home.keys)))
@@ -228,6 +227,19 @@ def test_an_identity_that_the_intake_replaces_during_a_rotation_stays_the_newer_
         monkey.undo()
     with node.transaction() as session:
         assert kept.read(session, series_id, 1, why(Action.DELIVER)) == newer
+
+
+def test_a_row_that_does_not_open_holds_no_other_up(node):
+    (first, _, identity), (second, _, _) = take_in(node, ANNA, 1), take_in(node, BERTA, 2)
+    make_untied(node)
+    with node.transaction() as session:
+        session.get_one(IdentityRow, (second, 1)).sealed = b"\x01 damaged"
+    assert rotate(node, why(Action.ROTATE), silent) == (2, 2, 1)
+    assert look_up(node, identity.pseudonymous_patient_id)[0]["series_id"] == first
+    with node.transaction() as session:
+        assert (behind(session, 2), untied(session)) == (1, 1)
+    with pytest.raises(ConfigurationError, match="does not open"):
+        look_up(node, second)
 
 
 def make_untied(node):

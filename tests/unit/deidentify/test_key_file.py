@@ -1,5 +1,7 @@
 import base64
+import fcntl
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -154,30 +156,43 @@ def test_a_file_that_is_away_takes_nothing_from_who_runs(path):
     assert running.vault_key(1) == key
 
 
-def _die_at(path, step):
-    """Rotate in a process that is killed just before one call to the system."""
-    original = getattr(os, step)
+def _die_at(path, step, call):
+    """Rotate in a process that is killed just before the n-th call of a function of the system."""
+    original, calls = getattr(os, step), itertools.count(1)
 
-    def die(*_arguments, **_named):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die(*arguments, **named):
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named)
 
     setattr(os, step, die)
     key_file.rotate(path)
-    setattr(os, step, original)
 
 
-@pytest.mark.parametrize(("step", "generations"), [("fsync", 1), ("rename", 1), ("replace", 1), ("unlink", 2)])
-def test_a_rotation_that_is_killed_leaves_the_old_file_or_the_new_one(path, step, generations):
-    key_file.create(path)
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_die_at, args=(path, step))
+@pytest.mark.parametrize(
+    ("step", "call", "generations"), [("fsync", 1, 1), ("replace", 1, 1), ("unlink", 1, 2), ("fsync", 2, 2)]
+)
+def test_a_rotation_that_is_killed_leaves_the_old_file_or_the_new_one(path, step, call, generations):
+    before = key_file.create(path)
+    process = multiprocessing.get_context("fork").Process(target=_die_at, args=(path, step, call))
     process.start()
     process.join()
-    killed = process.exitcode == -signal.SIGKILL
+    assert process.exitcode == -signal.SIGKILL
     loaded = key_file.load(path)
-    assert loaded.newest == (generations if killed else 2)
-    assert key_file.rotate(path).newest == loaded.newest + 1
+    assert loaded.newest == generations
+    assert loaded.of_generation(1).vault_key == before.of_generation(1).vault_key
+    assert key_file.rotate(path).newest == generations + 1
     assert names(path) == ["pseudonyms.key"]
+
+
+def test_two_rotations_at_once_are_one(path):
+    key_file.create(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(ConfigurationError, match="another rotation"):
+        key_file.rotate(path)
+    os.close(folder)
+    assert key_file.rotate(path).newest == 2
 
 
 def test_repr_shows_no_key(path):
