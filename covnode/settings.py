@@ -135,6 +135,9 @@ class DatabaseSettings(_Section):
     """Where the truth lives."""
 
     url: str = Field(default="", description="SQLAlchemy URL; empty: covnode.db in the home folder")
+    worker_url: str = Field(
+        default="", description="the same for the worker, whose role cannot read identities; empty: url"
+    )
 
 
 class WorkerSettings(_Section):
@@ -188,6 +191,11 @@ class Settings(_Section):
     deliver: DeliverSettings = DeliverSettings()
     peers: dict[str, PeerSettings] = Field(default_factory=dict)
 
+    def of_worker(self) -> "Settings":
+        """Return what the worker runs with: its own way into the database in place of the node's."""
+        url = self.database.worker_url or self.database.url
+        return self.model_copy(update={"database": DatabaseSettings(url=url)})
+
     def peers_called(self, ae_title: str) -> dict[str, PeerSettings]:
         """Return the peers of that AE title, by name."""
         return {name: peer for name, peer in self.peers.items() if peer.ae_title.strip() == ae_title.strip()}
@@ -208,6 +216,7 @@ class Home:
         self.results = self.root / "results"
         self.outbox = self.root / "outbox"
         self.models = self.root / "models"
+        self.scratch = self.root / "scratch"
         self.locks = self.root / "locks"
         self.associations = self.locks / "associations"
 

@@ -51,7 +51,8 @@ E.1-1) and `kept.csv`; a test holds this page to them.
   unused bits. Comments and application data of JPEG's family are searched for the original's values; one found holds
   the series back.
 - UIDs that PS3.6 does not register become `2.25.` and 128 bits of a keyed digest: the same for the same UID in every
-  study, at every time and on every node with the same key, so that references stay whole.
+  study of its patient, at every time and on every node with the same keys, so that references stay whole. A patient
+  keeps the generation of keys that was the newest at the first series; see [record 13](adr/0013-keys-vault-audit.md).
 - Dates move by a number of days that depends on patient and key (1 to 3650 days back): intervals stay. Times stay.
 - Set anew: Patient Identity Removed (0012,0062) YES, De-identification Method (0012,0063) and its codes (0012,0064),
   Longitudinal Temporal Information Modified (0028,0303) MODIFIED.

@@ -14,12 +14,15 @@ from covnode.cli.console import (
     JsonOption,
     counting_progress,
     home_of,
+    node_of,
     print_json,
     show_rows,
     stdout,
 )
+from covnode.deidentify import key_file
 from covnode.deidentify.dry_run import Attribute
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.key_file import KeyFile
+from covnode.deidentify.keys import Pseudonyms
 from covnode.deidentify.profile import METHOD, METHOD_CODES
 from covnode.errors import ConfigurationError
 from covnode.settings import Home
@@ -33,6 +36,7 @@ from covnode.wiring.deidentifying import (
     foretell_series,
     read_inputs,
 )
+from covnode.wiring.patients import PatientsInStore
 
 _SOMETHING_REFUSED = 1
 
@@ -74,7 +78,7 @@ def deidentify(
     if out is None:
         raise typer.BadParameter("name the folder to write to, or use --dry-run.", param_hint="OUT")
     check_out(source, out)
-    keys = _keys_of(home_of(home))
+    pseudonyms = _pseudonyms_of(home_of(home))
     if report is not None:
         _check_report(report)
     with counting_progress() as progress:
@@ -82,7 +86,7 @@ def deidentify(
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
         task = progress.add_task("de-identifying", total=sum(map(len, inputs.series)))
         outcomes = []
-        for outcome in deidentify_inputs(inputs, out, keys):
+        for outcome in deidentify_inputs(inputs, out, pseudonyms):
             outcomes.append(outcome)
             progress.advance(task, len(outcome.files))
     told = _header() | {"series": [_as_json(outcome, "written") for outcome in outcomes]}
@@ -109,13 +113,17 @@ def _foretell(source: Path, *, as_json: bool) -> None:
     _show(told, as_json=as_json)
 
 
-def _keys_of(home: Home) -> PseudonymKeys:
+def _pseudonyms_of(home: Home) -> Pseudonyms:
+    """Return the node's pseudonyms, with its memory of patients; a key file alone gives those of its newest key."""
     if not home.keys.exists():
         raise ConfigurationError(
             f"{home.root} holds no key of a node: run `covnode init`, or name the node's folder by --home or "
             "COVNODE_HOME."
         )
-    return PseudonymKeys.load(home.keys)
+    if not home.config.exists():
+        ring = key_file.load(home.keys)
+        return ring.of_generation(ring.newest)
+    return PatientsInStore(node_of(home.root).transaction, KeyFile(home.keys))
 
 
 def _check_report(report: Path) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from covnode.deidentify.elements import UnreadableError
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.keys import PatientPseudonyms, Pseudonyms
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
@@ -21,12 +21,12 @@ from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 
 
-def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) -> tuple[DeidentifiedSeries, Identity]:
+def deidentify_series(series: ReceivedSeries, out: Path, pseudonyms: Pseudonyms) -> tuple[DeidentifiedSeries, Identity]:
     """Write a de-identified copy of a series into a folder and check it.
 
     The folder appears, synced, with all files in it (00001.dcm, ... in the order of the originals'
     ``content_digest``; each content once), or it does not appear; one that exists is replaced. The same series and
-    keys give the same bytes.
+    pseudonyms give the same bytes.
 
     Raises
     ------
@@ -38,7 +38,10 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
     """
     originals = read_originals(series.instances)
     patient = read_patient(originals[0].path)
-    copies = _copies(originals, patient, keys)
+    # a patient without an id is known by the study alone
+    whose = (patient.issuer, patient.patient_id)
+    of_patient = pseudonyms.of(*(whose if patient.patient_id.strip() else ("study", originals[0].study_instance_uid)))
+    copies = _copies(originals, of_patient)
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
@@ -53,26 +56,24 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
         files=tuple(out / name for name in names),
         input_sha256=hashlib.sha256("\n".join(o.content_digest for o in originals).encode()).hexdigest(),
     )
-    return deidentified, _identity(originals, patient, copies, keys)
+    return deidentified, _identity(originals, patient, copies, of_patient)
 
 
-def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKeys) -> tuple[Copy, ...]:
+def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms) -> tuple[Copy, ...]:
     """One per original; where several contents share a SOP Instance UID, each gets one of its own."""
     uses = Counter(original.sop_instance_uid for original in originals)
-    first = originals[0]
-    # a patient without an id is known by the study alone
-    whose = (patient.issuer, patient.patient_id) if patient.patient_id.strip() else ("study", first.study_instance_uid)
+    first, keys = originals[0], pseudonyms.keys
     return tuple(
         Copy(
             keys=keys,
-            offset_days=keys.date_offset_days(*whose),
+            offset_days=pseudonyms.date_offset_days,
             sop_instance_uid=keys.uid(
                 original.sop_instance_uid
                 if uses[original.sop_instance_uid] == 1
                 else f"{original.sop_instance_uid} {original.content_digest}"
             ),
             frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
-            patient_id=keys.patient_id(*whose),
+            patient_id=pseudonyms.patient_id,
         )
         for original in originals
     )
@@ -120,7 +121,7 @@ def _sync(folder: Path) -> None:
 
 
 def _identity(
-    originals: tuple[Original, ...], patient: Patient, copies: tuple[Copy, ...], keys: PseudonymKeys
+    originals: tuple[Original, ...], patient: Patient, copies: tuple[Copy, ...], pseudonyms: PatientPseudonyms
 ) -> Identity:
     first = originals[0]
     uids = {first.study_instance_uid, first.series_instance_uid}
@@ -131,6 +132,7 @@ def _identity(
         series_instance_uid=first.series_instance_uid,
         frame_of_reference_uid=first.frame_of_reference_uid or None,
         attributes=patient.attributes,
-        uid_map={uid if is_registered(uid) else keys.uid(uid): uid for uid in sorted(uids)} | instances,
+        uid_map={uid if is_registered(uid) else pseudonyms.keys.uid(uid): uid for uid in sorted(uids)} | instances,
+        pseudonymous_patient_id=pseudonyms.patient_id,
         ambiguous_references=len(set(instances.values())) < len(instances),
     )

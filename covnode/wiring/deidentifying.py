@@ -15,7 +15,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from covnode.deidentify.dry_run import Attribute, attributes_of
 from covnode.deidentify.elements import UnreadableError
 from covnode.deidentify.engine import deidentify_series
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.keys import Pseudonyms
 from covnode.deidentify.originals import read_originals
 from covnode.deidentify.patient import read_patient
 from covnode.dicom.reading import quietly, read_header
@@ -175,7 +175,7 @@ def check_out(folder: Path, out: Path) -> None:
         raise ConfigurationError("The output lies in the input folder: name a folder outside it.")
 
 
-def deidentify_inputs(inputs: Inputs, out: Path, keys: PseudonymKeys) -> Iterator[SeriesOutcome]:
+def deidentify_inputs(inputs: Inputs, out: Path, pseudonyms: Pseudonyms) -> Iterator[SeriesOutcome]:
     """De-identify one series after the other into folders of ``out``; one that is refused does not stop the next.
 
     Raises
@@ -188,17 +188,17 @@ def deidentify_inputs(inputs: Inputs, out: Path, keys: PseudonymKeys) -> Iterato
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be made: {error.strerror}.") from None
     for number, files in enumerate(inputs.series, start=1):
-        yield _deidentified(SeriesOutcome(number, files, instances=0), out, keys)
+        yield _deidentified(SeriesOutcome(number, files, instances=0), out, pseudonyms)
 
 
-def _deidentified(series: SeriesOutcome, out: Path, keys: PseudonymKeys) -> SeriesOutcome:
+def _deidentified(series: SeriesOutcome, out: Path, pseudonyms: Pseudonyms) -> SeriesOutcome:
     number, files = series.number, series.files
     try:
         instances = tuple(ReceivedInstance(file.path, _content_digest(file.path)) for file in files)
     except OSError as error:
         return SeriesOutcome(number, files, 0, _UNREADABLE_FILE, _why_unreadable(error))
     try:
-        copy, _ = deidentify_series(ReceivedSeries(series.folder, 1, instances), out / series.folder, keys)
+        copy, _ = deidentify_series(ReceivedSeries(series.folder, 1, instances), out / series.folder, pseudonyms)
     except DeidentificationRefused as error:
         return SeriesOutcome(number, files, 0, error.code, str(error))
     except OSError as error:

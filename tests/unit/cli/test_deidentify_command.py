@@ -7,7 +7,7 @@ from pydicom import Dataset, dcmread
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
@@ -27,7 +27,7 @@ def phantom():
 def run(tmp_path, monkeypatch):
     """Return a function that runs the command and gives exit code, stdout and all that was said."""
     monkeypatch.setenv("COVNODE_HOME", str(tmp_path / "home"))
-    PseudonymKeys.create(Home(tmp_path / "home").keys)
+    key_file.create(Home(tmp_path / "home").keys)
 
     def run(*arguments):
         result = CliRunner().invoke(app, ["deidentify", *map(str, arguments)])
@@ -111,7 +111,7 @@ def test_the_pseudonyms_are_those_of_the_node(run, source, tmp_path):
     run(source, tmp_path / "out")
     original = dcmread(next(iter((source / FILE).iterdir())))
     copy = dcmread(tmp_path / "out" / "series-001" / "00001.dcm")
-    keys = PseudonymKeys.load(Home(tmp_path / "home").keys)
+    keys = key_file.load(Home(tmp_path / "home").keys).of_generation(1)
     assert copy.SeriesInstanceUID == keys.uid(original.SeriesInstanceUID)
     assert copy.PatientID == keys.patient_id("", PATIENT_ID)
 

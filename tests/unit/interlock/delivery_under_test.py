@@ -35,7 +35,7 @@ def run_stages(folder, layout="axial", *, result=None, **options):
     """De-identify, load, take the known masks, write, restore: the delivery, and the objects before the restoration."""
     for name in ("originals", "results", "outbox"):
         (folder / name).mkdir()
-    keys = PseudonymKeys.create(folder / "keys")
+    keys = PseudonymKeys.random()
     originals = make_series(folder / "originals", layout, **options).paths
     instances = tuple(ReceivedInstance(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in originals)
     series, identity = deidentify_series(ReceivedSeries("series-1", 1, instances), folder / "copies", keys)
