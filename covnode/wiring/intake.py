@@ -14,6 +14,7 @@ from covnode.records.series import DeidentifiedSeries, ReceivedInstance, Receive
 from covnode.store import analyses, series
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
+from covnode.wiring.deidentify_profile import profile_of_the_node
 from covnode.wiring.node import Node
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
 
@@ -110,10 +111,17 @@ class TakingIn:
 
 
 def build_intake(node: Node, keys: PseudonymKeys) -> Intake:
-    """Wire the intake of this node."""
+    """Wire the intake of this node.
+
+    Raises
+    ------
+    ConfigurationError
+        Its settings ask for options that its copies do not take.
+    """
+    profile = profile_of_the_node(node.settings.deidentify)
 
     def deidentify(received: ReceivedSeries) -> tuple[DeidentifiedSeries, Identity]:
         out = node.home.deidentified / f"{received.series_id}-r{received.revision}"
-        return deidentify_series(received, out, keys)
+        return deidentify_series(received, out, keys, profile)
 
     return Intake(IntakeInStore(node, IdentityVault(keys.vault_key)), deidentify)
