@@ -9,6 +9,7 @@ from pydicom.tag import Tag
 
 from covnode.deidentify import cleaning, writing
 from covnode.deidentify.engine import deidentify_series
+from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.options import Option
 from covnode.deidentify.profile import Action, Rule, build_profile
 from covnode.errors import DeidentificationRefused
@@ -194,3 +195,15 @@ def test_what_passed_in_one_character_set_is_judged_again_in_another(tmp_path):
     series = received(tmp_path / "in", slices)
     with pytest.raises(DeidentificationRefused, match="InstitutionName"):
         deidentify_series(series, tmp_path / "out", KEYS, build_profile({Option.INSTITUTION_IDENTITY}))
+
+
+def test_a_retained_uid_is_a_leak_among_bytes_that_are_no_element(tmp_path):
+    series = received(tmp_path / "in", [ct_slice()])
+    profile = build_profile({Option.UIDS})
+    copy = deidentify_series(series, tmp_path / "out", KEYS, profile)[0].files[0]
+    check = LeakCheck(profile)
+    check.learn(series.instances[0].path)
+    check.verify(copy)
+    copy.write_bytes(copy.read_bytes() + b"\xfc\xff\xfc\xffOB\0\0\x10\0\0\0" + b"1.2.840.99999.2\0")
+    with pytest.raises(DeidentificationRefused, match="UID"):
+        check.verify(copy)
