@@ -1,4 +1,4 @@
-"""De-identifies a series: PS3.15 Annex E Basic Profile on every file, then an independent check, or nothing at all.
+"""De-identifies a series: PS3.15 Annex E on every file, then an independent check, or nothing at all.
 
 Comes from receive (a ReceivedSeries, identity inside); goes to the queue as a DeidentifiedSeries, and to the vault as
 an Identity. Pixel data are copied byte for byte, never decoded. Never leaves a file behind that the check refused.
@@ -13,20 +13,29 @@ from pathlib import Path
 from covnode.deidentify.elements import UnreadableError
 from covnode.deidentify.keys import PatientPseudonyms, Pseudonyms
 from covnode.deidentify.leaks import LeakCheck
+from covnode.deidentify.options import Option
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
+from covnode.deidentify.profile import Profile, node_profile
 from covnode.deidentify.values import is_registered
 from covnode.deidentify.writing import Copy, write_deidentified
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 
 
-def deidentify_series(series: ReceivedSeries, out: Path, pseudonyms: Pseudonyms) -> tuple[DeidentifiedSeries, Identity]:
+def deidentify_series(
+    series: ReceivedSeries, out: Path, pseudonyms: Pseudonyms, profile: Profile | None = None
+) -> tuple[DeidentifiedSeries, Identity]:
     """Write a de-identified copy of a series into a folder and check it.
 
     The folder appears, synced, with all files in it (00001.dcm, ... in the order of the originals'
     ``content_digest``; each content once), or it does not appear; one that exists is replaced. The same series and
     pseudonyms give the same bytes.
+
+    Parameters
+    ----------
+    profile
+        None: the Basic Profile with modified dates.
 
     Raises
     ------
@@ -41,12 +50,13 @@ def deidentify_series(series: ReceivedSeries, out: Path, pseudonyms: Pseudonyms)
     # a patient without an id is known by the study alone
     whose = (patient.issuer, patient.patient_id)
     of_patient = pseudonyms.of(*(whose if patient.patient_id.strip() else ("study", originals[0].study_instance_uid)))
-    copies = _copies(originals, of_patient)
+    check = LeakCheck(profile or node_profile())
+    copies = _copies(originals, of_patient, check)
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
     try:
-        names = _write(originals, copies, draft)
+        names = _write(originals, copies, check, draft)
         _publish(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -59,29 +69,35 @@ def deidentify_series(series: ReceivedSeries, out: Path, pseudonyms: Pseudonyms)
     return deidentified, _identity(originals, patient, copies, of_patient)
 
 
-def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms) -> tuple[Copy, ...]:
-    """One per original; where several contents share a SOP Instance UID, each gets one of its own."""
+def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms, check: LeakCheck) -> tuple[Copy, ...]:
+    """One per original; where several contents share a SOP Instance UID, each gets one of its own, if UIDs are new."""
     uses = Counter(original.sop_instance_uid for original in originals)
-    first, keys = originals[0], pseudonyms.keys
+    first, keys, profile = originals[0], pseudonyms.keys, check.profile
+
+    def uid(original: Original) -> str:
+        if Option.UIDS in profile.options:
+            return original.sop_instance_uid
+        is_one = uses[original.sop_instance_uid] == 1
+        return keys.uid(
+            original.sop_instance_uid if is_one else f"{original.sop_instance_uid} {original.content_digest}"
+        )
+
     return tuple(
         Copy(
+            profile=profile,
             keys=keys,
             offset_days=pseudonyms.date_offset_days,
-            sop_instance_uid=keys.uid(
-                original.sop_instance_uid
-                if uses[original.sop_instance_uid] == 1
-                else f"{original.sop_instance_uid} {original.content_digest}"
-            ),
+            sop_instance_uid=uid(original),
             frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
             patient_id=pseudonyms.patient_id,
+            names_somebody=check.names_somebody,
         )
         for original in originals
     )
 
 
-def _write(originals: tuple[Original, ...], copies: tuple[Copy, ...], draft: Path) -> list[str]:
+def _write(originals: tuple[Original, ...], copies: tuple[Copy, ...], check: LeakCheck, draft: Path) -> list[str]:
     """Write and check every copy; returns their names."""
-    check = LeakCheck()
     for original in originals:
         check.learn(original.path)
     names = []
@@ -127,12 +143,13 @@ def _identity(
     uids = {first.study_instance_uid, first.series_instance_uid}
     uids |= {original.frame_of_reference_uid for original in originals if original.frame_of_reference_uid}
     instances = {copy.sop_instance_uid: o.sop_instance_uid for o, copy in zip(originals, copies, strict=True)}
+    new_uid = str if Option.UIDS in copies[0].profile.options else pseudonyms.keys.uid
     return Identity(
         study_instance_uid=first.study_instance_uid,
         series_instance_uid=first.series_instance_uid,
         frame_of_reference_uid=first.frame_of_reference_uid or None,
         attributes=patient.attributes,
-        uid_map={uid if is_registered(uid) else pseudonyms.keys.uid(uid): uid for uid in sorted(uids)} | instances,
+        uid_map={uid if is_registered(uid) else new_uid(uid): uid for uid in sorted(uids)} | instances,
         pseudonymous_patient_id=pseudonyms.patient_id,
         ambiguous_references=len(set(instances.values())) < len(instances),
     )

@@ -5,7 +5,7 @@ Comes from the engine; goes to the engine's draft folder, synced. Never decodes 
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from covnode.deidentify.elements import (
     pixel_data_stop,
 )
 from covnode.deidentify.keys import PseudonymKeys
-from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, METHOD, METHOD_CODES
+from covnode.deidentify.options import METHOD
+from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Profile
 
 _SHARED_FUNCTIONAL_GROUPS = 0x52009229
 _SLICE_THICKNESS, _FRAME_OF_REFERENCE_UID = 0x00180050, 0x00200052
@@ -49,13 +50,17 @@ class Copy:
         Pseudonymous; the frame of reference stands in only where the original names none.
     patient_id
         Pseudonymous; also the family name.
+    names_somebody
+        See `Cleaner`.
     """
 
+    profile: Profile
     keys: PseudonymKeys
     offset_days: int
     sop_instance_uid: str
     frame_of_reference_uid: str
     patient_id: str
+    names_somebody: Callable[[str], bool]
 
 
 def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
@@ -70,7 +75,8 @@ def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
     """
     opened = open_part10(original)
     header, pixels = _split(opened)
-    kept = Cleaner(copy.keys, copy.offset_days, opened.encoding).clean(opened.data, header, opened.encoding)
+    cleaner = Cleaner(copy.profile, copy.keys, copy.offset_days, copy.names_somebody, opened.encoding)
+    kept = cleaner.clean(opened.data, header, opened.encoding)
     sop_class_uid = _text(kept.get(0x00080016, b""))
     _complete(kept, copy, opened.encoding)
     parts: Iterable[bytes | memoryview] = (joined(kept), pixels)
@@ -117,8 +123,8 @@ def _complete(kept: dict[int, bytes], copy: Copy, encoding: Encoding) -> None:
         put(_SLICE_THICKNESS, "DS", "")
     put(0x00120062, "CS", "YES")
     put(0x00120063, "LO", METHOD)
-    put(0x00280303, "CS", "MODIFIED")
-    codes = b"".join(_code_item(value, meaning, encoding) for value, meaning in METHOD_CODES)
+    put(0x00280303, "CS", copy.profile.longitudinal_information)
+    codes = b"".join(_code_item(value, meaning, encoding) for value, meaning in copy.profile.method_codes)
     kept[0x00120064] = encode(0x00120064, "SQ", codes, encoding)
 
 

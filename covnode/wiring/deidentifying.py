@@ -18,6 +18,7 @@ from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import Pseudonyms
 from covnode.deidentify.originals import read_originals
 from covnode.deidentify.patient import read_patient
+from covnode.deidentify.profile import Profile
 from covnode.dicom.reading import quietly, read_header
 from covnode.errors import ConfigurationError, DeidentificationRefused, NotDicom
 from covnode.receive.content import digest_of
@@ -175,7 +176,7 @@ def check_out(folder: Path, out: Path) -> None:
         raise ConfigurationError("The output lies in the input folder: name a folder outside it.")
 
 
-def deidentify_inputs(inputs: Inputs, out: Path, pseudonyms: Pseudonyms) -> Iterator[SeriesOutcome]:
+def deidentify_inputs(inputs: Inputs, out: Path, pseudonyms: Pseudonyms, profile: Profile) -> Iterator[SeriesOutcome]:
     """De-identify one series after the other into folders of ``out``; one that is refused does not stop the next.
 
     Raises
@@ -188,17 +189,18 @@ def deidentify_inputs(inputs: Inputs, out: Path, pseudonyms: Pseudonyms) -> Iter
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be made: {error.strerror}.") from None
     for number, files in enumerate(inputs.series, start=1):
-        yield _deidentified(SeriesOutcome(number, files, instances=0), out, pseudonyms)
+        yield _deidentified(SeriesOutcome(number, files, instances=0), out, pseudonyms, profile)
 
 
-def _deidentified(series: SeriesOutcome, out: Path, pseudonyms: Pseudonyms) -> SeriesOutcome:
+def _deidentified(series: SeriesOutcome, out: Path, pseudonyms: Pseudonyms, profile: Profile) -> SeriesOutcome:
     number, files = series.number, series.files
     try:
         instances = tuple(ReceivedInstance(file.path, _content_digest(file.path)) for file in files)
     except OSError as error:
         return SeriesOutcome(number, files, 0, _UNREADABLE_FILE, _why_unreadable(error))
     try:
-        copy, _ = deidentify_series(ReceivedSeries(series.folder, 1, instances), out / series.folder, pseudonyms)
+        received = ReceivedSeries(series.folder, 1, instances)
+        copy, _ = deidentify_series(received, out / series.folder, pseudonyms, profile)
     except DeidentificationRefused as error:
         return SeriesOutcome(number, files, 0, error.code, str(error))
     except OSError as error:
@@ -241,14 +243,14 @@ def foretell_series(inputs: Inputs) -> list[SeriesOutcome]:
 
 
 def foretell_attributes(
-    files: Sequence[InputFile], progress: Progress
+    files: Sequence[InputFile], profile: Profile, progress: Progress
 ) -> tuple[dict[Attribute, int], tuple[Unreadable, ...]]:
     """Count in how many files each attribute is, in the order of the tags; and the files that cannot be read."""
     counts: Counter[Attribute] = Counter()
     unreadable = []
     for done, file in enumerate(files, start=1):
         try:
-            counts.update(attributes_of(file.path))
+            counts.update(attributes_of(file.path, profile))
         except UnreadableError as error:
             unreadable.append(Unreadable(file.number, str(error)))
         except OSError as error:

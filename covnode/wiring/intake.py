@@ -15,6 +15,7 @@ from covnode.store import analyses, series
 from covnode.store.sealing import Seals
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
+from covnode.wiring.deidentify_profile import profile_of_the_node
 from covnode.wiring.node import Node
 from covnode.wiring.patients import PatientsInStore
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
@@ -112,11 +113,18 @@ class TakingIn:
 
 
 def build_intake(node: Node, keys: KeyFile) -> Intake:
-    """Wire the intake of this node."""
+    """Wire the intake of this node.
+
+    Raises
+    ------
+    ConfigurationError
+        Its settings ask for options that its copies do not take.
+    """
     known = PatientsInStore(node.transaction, keys)
+    profile = profile_of_the_node(node.settings.deidentify)
 
     def deidentify(received: ReceivedSeries) -> tuple[DeidentifiedSeries, Identity]:
         out = node.home.deidentified / f"{received.series_id}-r{received.revision}"
-        return deidentify_series(received, out, known)
+        return deidentify_series(received, out, known, profile)
 
     return Intake(IntakeInStore(node, IdentityVault(Seals(keys))), deidentify)

@@ -188,7 +188,7 @@ def test_one_file_may_be_given(run, source, tmp_path):
 
 
 def test_a_file_that_vanishes_refuses_its_series_without_its_name(run, source, tmp_path, monkeypatch):
-    def vanishing(series, out, keys):
+    def vanishing(series, out, keys, profile):
         raise FileNotFoundError(2, "No such file or directory", str(series.instances[3].path))
 
     monkeypatch.setattr("covnode.wiring.deidentifying.deidentify_series", vanishing)
@@ -198,7 +198,7 @@ def test_a_file_that_vanishes_refuses_its_series_without_its_name(run, source, t
 
 
 def test_a_disk_that_is_full_is_an_error_that_names_the_way_out(run, source, tmp_path, monkeypatch):
-    def full(series, out, keys):
+    def full(series, out, keys, profile):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("covnode.wiring.deidentifying.deidentify_series", full)
