@@ -4,7 +4,7 @@ Comes from the engine with an opened file; goes back as encoded elements. Never 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from covnode.deidentify import values
 from covnode.deidentify.elements import (
@@ -21,6 +21,7 @@ from covnode.deidentify.elements import (
 )
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.profile import Action, Rule, registered_codes, rules
+from covnode.deidentify.remembered import Remembered, is_short
 
 _CONTRAST_BOLUS_AGENT = 0x00180010
 _CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = CODE_ELEMENTS = 0x00080100, 0x00080102, 0x00080104
@@ -29,6 +30,9 @@ _CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = CODE_ELEMENTS = 0x00080100, 0x00080
 @dataclass(frozen=True)
 class Cleaner:
     """The profile for the files of one patient in one encoding.
+
+    Most elements are the same in every instance of a series, so it remembers what it made of them. What becomes of an
+    element depends on nothing but its bytes as sent and the encoding that they are read in.
 
     Attributes
     ----------
@@ -39,6 +43,9 @@ class Cleaner:
     keys: PseudonymKeys
     offset_days: int
     encoding: Encoding
+    _made: Remembered[tuple[bytes, Encoding], bytes | None] = field(
+        default_factory=Remembered, init=False, repr=False, compare=False
+    )
 
     def clean(self, data: Buffer, found: Iterable[Element], encoding: Encoding) -> dict[int, bytes]:
         """Encode, by tag, the elements that stay.
@@ -53,10 +60,19 @@ class Cleaner:
             rule = table.get(element.tag)
             if rule is None or rule.action is Action.REMOVE:
                 continue
-            encoded = self._element(rule, element, data, encoding)
+            encoded = self._remembered(rule, element, data, encoding)
             if encoded is not None:
                 kept[element.tag] = encoded
         return kept
+
+    def _remembered(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
+        if not is_short(element.stop - element.begin):
+            return self._element(rule, element, data, encoding)
+        sent = (data[element.begin : element.stop], encoding)
+        if sent in self._made:
+            return self._made[sent]
+        encoded = self._made[sent] = self._element(rule, element, data, encoding)
+        return encoded
 
     def _element(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
         vr = vr_in_force(element)

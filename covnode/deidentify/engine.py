@@ -8,15 +8,20 @@ import hashlib
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
-from covnode.deidentify.elements import UnreadableError
+from covnode.deidentify.cleaning import Cleaner
+from covnode.deidentify.elements import Encoding, UnreadableError
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
+from covnode.deidentify.syncing import Parts, write_synced
 from covnode.deidentify.values import is_registered
-from covnode.deidentify.writing import Copy, write_deidentified
+from covnode.deidentify.writing import Copy, deidentified_copy
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 
@@ -62,10 +67,15 @@ def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKe
     first = originals[0]
     # a patient without an id is known by the study alone
     whose = (patient.issuer, patient.patient_id) if patient.patient_id.strip() else ("study", first.study_instance_uid)
+    offset_days = keys.date_offset_days(*whose)
+
+    @cache
+    def cleaner(encoding: Encoding) -> Cleaner:
+        return Cleaner(keys, offset_days, encoding)
+
     return tuple(
         Copy(
-            keys=keys,
-            offset_days=keys.date_offset_days(*whose),
+            cleaner=cleaner,
             sop_instance_uid=keys.uid(
                 original.sop_instance_uid
                 if uses[original.sop_instance_uid] == 1
@@ -79,22 +89,28 @@ def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKe
 
 
 def _write(originals: tuple[Original, ...], copies: tuple[Copy, ...], draft: Path) -> list[str]:
-    """Write and check every copy; returns their names."""
+    """Write, sync and check every copy; returns their names."""
     check = LeakCheck()
     for original in originals:
         check.learn(original.path)
     names = []
+    with closing(write_synced(_made(originals, copies, draft))) as written:
+        for path in written:
+            check.verify(path)
+            names.append(path.name)
+    return names
+
+
+def _made(originals: tuple[Original, ...], copies: tuple[Copy, ...], draft: Path) -> Iterator[tuple[Path, Parts]]:
+    """Make one copy after the other: the path it goes to, and its bytes."""
     for number, (original, copy) in enumerate(zip(originals, copies, strict=True), start=1):
-        name = f"{number:05d}.dcm"
         try:
-            write_deidentified(original.path, draft / name, copy)
+            parts = deidentified_copy(original.path, copy)
         except UnreadableError as error:
             raise unreadable(str(error)) from error
         except RecursionError as error:
             raise unreadable("sequences are nested too deeply") from error
-        check.verify(draft / name)
-        names.append(name)
-    return names
+        yield draft / f"{number:05d}.dcm", parts
 
 
 def _publish(draft: Path, out: Path) -> None:
