@@ -44,7 +44,7 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
     originals = read_originals(series.instances)
     patient = read_patient(originals[0].path)
     copies = _copies(originals, patient, keys)
-    draft = out.with_name(f".{out.name}.draft")
+    draft = draft_of(out)
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
     try:
@@ -59,6 +59,11 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
         input_sha256=hashlib.sha256("\n".join(o.content_digest for o in originals).encode()).hexdigest(),
     )
     return deidentified, _identity(originals, patient, copies, keys)
+
+
+def draft_of(out: Path) -> Path:
+    """Name the folder that becomes ``out``; a process that is killed leaves it behind."""
+    return out.with_name(f".{out.name}.draft")
 
 
 def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKeys) -> tuple[Copy, ...]:
