@@ -4,7 +4,7 @@ Comes from the engine with an opened file; goes back as encoded elements. Never 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from covnode.deidentify import values
 from covnode.deidentify.descriptions import is_clean
@@ -30,6 +30,7 @@ from covnode.deidentify.registered_codes import (
     Codes,
     registered_codes,
 )
+from covnode.deidentify.remembered import Remembered, is_short
 from covnode.deidentify.safe_private import Blocks, is_private
 
 _CONTRAST_BOLUS_AGENT = 0x00180010
@@ -40,6 +41,9 @@ _VALUE_OF_TYPE = {"CODE": 0x0040A168, "NUM": 0x0040A300, "NUMERIC": 0x0040A30A, 
 @dataclass(frozen=True)
 class Cleaner:
     """The profile for the files of one patient in one encoding.
+
+    Most elements are the same in every instance of a series, so it remembers what it made of them. What becomes of an
+    element depends on nothing but its bytes as sent and the encoding that they are read in.
 
     Attributes
     ----------
@@ -54,6 +58,9 @@ class Cleaner:
     offset_days: int
     names_somebody: Callable[[str], bool]
     encoding: Encoding
+    _made: Remembered[tuple[bytes, Encoding], bytes | None] = field(
+        default_factory=Remembered, init=False, repr=False, compare=False
+    )
 
     def clean(self, data: Buffer, found: Iterable[Element], encoding: Encoding) -> dict[int, bytes]:
         """Encode, by tag, the elements that stay.
@@ -73,7 +80,7 @@ class Cleaner:
             rule = table.get(element.tag)
             if rule is None or rule.action is Action.REMOVE:
                 continue
-            encoded = self._element(rule, vr_in_force(element), element, data, encoding)
+            encoded = self._remembered(rule, element, data, encoding)
             if encoded is not None:
                 kept[element.tag] = encoded
         return kept
@@ -93,6 +100,17 @@ class Cleaner:
         encoded = self._element(*safe, element, data, encoding)
         if encoded is not None:
             kept[tag] = encoded
+
+    def _remembered(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
+        """Clean an element of the standard's: unlike a private one, it means the same wherever it stands."""
+        vr = vr_in_force(element)
+        if not is_short(element.stop - element.begin):
+            return self._element(rule, vr, element, data, encoding)
+        sent = (data[element.begin : element.stop], encoding)
+        if sent in self._made:
+            return self._made[sent]
+        encoded = self._made[sent] = self._element(rule, vr, element, data, encoding)
+        return encoded
 
     def _element(self, rule: Rule, vr: str, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
         if vr == "SQ":

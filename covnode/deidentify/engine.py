@@ -8,17 +8,22 @@ import hashlib
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
-from covnode.deidentify.elements import UnreadableError
+from covnode.deidentify.cleaning import Cleaner
+from covnode.deidentify.elements import Encoding, UnreadableError
 from covnode.deidentify.keys import PatientPseudonyms, Pseudonyms
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.options import Option
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
 from covnode.deidentify.profile import Profile, node_profile
+from covnode.deidentify.syncing import Parts, write_synced
 from covnode.deidentify.values import is_registered
-from covnode.deidentify.writing import Copy, write_deidentified
+from covnode.deidentify.writing import Copy, deidentified_copy
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 
@@ -52,7 +57,7 @@ def deidentify_series(
     of_patient = pseudonyms.of(*(whose if patient.patient_id.strip() else ("study", originals[0].study_instance_uid)))
     check = LeakCheck(profile or node_profile())
     copies = _copies(originals, of_patient, check)
-    draft = out.with_name(f".{out.name}.draft")
+    draft = draft_of(out)
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
     try:
@@ -69,6 +74,11 @@ def deidentify_series(
     return deidentified, _identity(originals, patient, copies, of_patient)
 
 
+def draft_of(out: Path) -> Path:
+    """Name the folder that becomes ``out``; a process that is killed leaves it behind."""
+    return out.with_name(f".{out.name}.draft")
+
+
 def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms, check: LeakCheck) -> tuple[Copy, ...]:
     """One per original; where several contents share a SOP Instance UID, each gets one of its own, if UIDs are new."""
     uses = Counter(original.sop_instance_uid for original in originals)
@@ -82,36 +92,44 @@ def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms, chec
             original.sop_instance_uid if is_one else f"{original.sop_instance_uid} {original.content_digest}"
         )
 
+    @cache
+    def cleaner(encoding: Encoding) -> Cleaner:
+        return Cleaner(profile, keys, pseudonyms.date_offset_days, check.names_somebody, encoding)
+
     return tuple(
         Copy(
             profile=profile,
-            keys=keys,
-            offset_days=pseudonyms.date_offset_days,
+            cleaner=cleaner,
             sop_instance_uid=uid(original),
             frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
             patient_id=pseudonyms.patient_id,
-            names_somebody=check.names_somebody,
         )
         for original in originals
     )
 
 
 def _write(originals: tuple[Original, ...], copies: tuple[Copy, ...], check: LeakCheck, draft: Path) -> list[str]:
-    """Write and check every copy; returns their names."""
+    """Write, sync and check every copy; returns their names."""
     for original in originals:
         check.learn(original.path)
     names = []
+    with closing(write_synced(_made(originals, copies, draft))) as written:
+        for path in written:
+            check.verify(path)
+            names.append(path.name)
+    return names
+
+
+def _made(originals: tuple[Original, ...], copies: tuple[Copy, ...], draft: Path) -> Iterator[tuple[Path, Parts]]:
+    """Make one copy after the other: the path it goes to, and its bytes."""
     for number, (original, copy) in enumerate(zip(originals, copies, strict=True), start=1):
-        name = f"{number:05d}.dcm"
         try:
-            write_deidentified(original.path, draft / name, copy)
+            parts = deidentified_copy(original.path, copy)
         except UnreadableError as error:
             raise unreadable(str(error)) from error
         except RecursionError as error:
             raise unreadable("sequences are nested too deeply") from error
-        check.verify(draft / name)
-        names.append(name)
-    return names
+        yield draft / f"{number:05d}.dcm", parts
 
 
 def _publish(draft: Path, out: Path) -> None:

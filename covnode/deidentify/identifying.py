@@ -6,14 +6,16 @@ sets of values. Kept in memory only.
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, Action, Profile
+from covnode.deidentify.remembered import Remembered, is_short
 from covnode.deidentify.values import is_registered
 from covnode.dicom.reading import MALFORMED
 
@@ -37,6 +39,8 @@ _OF_PLACES = frozenset({"IssuerOfPatientID", "MilitaryRank", "BranchOfService"})
     NAMES - {"PatientAddress", "ReferringPhysicianAddress", "PersonAddress"}
 )
 _TEXT_VRS = frozenset({"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+# nothing is learnt from them, unless they are identifiers
+_NUMBERS_AND_TIMES = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "TM", "UL", "US"})
 _WORD = re.compile(r"[^\W_]+")
 SHORTEST_WORD, SHORTEST_FRAGMENT = 3, 5
 
@@ -78,19 +82,22 @@ class Identifying:
     birth_dates: set[str] = field(default_factory=set)
     raw: set[bytes] = field(default_factory=set)
     own_raw: set[bytes] = field(default_factory=set)
-    _seen: set[tuple[object, ...]] = field(default_factory=set)
+    _seen: Remembered[tuple[object, ...], None] = field(default_factory=Remembered)
 
     def learn(self, dataset: Dataset) -> None:
         """Take over the values of a data set, at every depth, private sequences included."""
-        character_set = str(dataset.original_character_set)
+        context = (str(dataset.original_character_set), dataset.original_encoding)
         for tag, raw in list(dataset.items()):  # as read, not yet converted
             if isinstance(raw, RawDataElement):
-                seen = (tag, raw.VR, raw.value, character_set)
+                seen = (int(tag), raw.VR, raw.value, context)
                 if seen in self._seen:  # most elements are the same in every instance
                     continue
-                self._seen.add(seen)
+                if is_short(len(raw.value or b"")) and not _depends_on_others(raw):
+                    self._seen[seen] = None
                 if isinstance(raw.value, bytes) and not raw.value.isascii():
                     self._learn_raw(raw)
+                if raw.VR in _NUMBERS_AND_TIMES and int(tag) not in _tags_of_identifiers():
+                    continue
             try:
                 element = dataset[tag]
             except (*MALFORMED, OSError):  # pydicom's own: this is read from memory
@@ -148,6 +155,16 @@ class Identifying:
         return bool(self.words & set(words_of(text))) or any(
             known == text or (len(known) >= SHORTEST_FRAGMENT and known in text) for known in self.words | self.phrases
         )
+
+
+def _depends_on_others(element: RawDataElement) -> bool:
+    """Whether pydicom looks the VR up by the private creator, which is another element."""
+    return element.tag.is_private and element.VR in {None, "UN"}
+
+
+@cache
+def _tags_of_identifiers() -> frozenset[int]:
+    return frozenset(tag for keyword in (*IDENTIFIERS, *NAMES, "StudyDate") if (tag := tag_for_keyword(keyword)))
 
 
 def _is_identifier(tag: BaseTag) -> bool:

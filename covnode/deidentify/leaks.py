@@ -14,29 +14,30 @@ Under the options of the profile: where one retains an attribute, its value may 
 there names and ids of persons, and the date of birth, must not; a description that may stay is judged anew.
 """
 
-import os
+import mmap
 import re
-import struct
-import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom import dcmread
 from pydicom.charset import decode_bytes, default_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from covnode.deidentify.fragments import texts_beside_pixels
+from covnode.deidentify.fragments import outside_pixels
 from covnode.deidentify.identifying import SHORTEST_FRAGMENT, Identifying
 from covnode.deidentify.judging import Values
 from covnode.deidentify.originals import read_with_pydicom
 from covnode.deidentify.profile import RETAINED_CODE, Action, Profile, Rule
 from covnode.deidentify.registered_codes import CODE_ELEMENTS, Codes, registered_codes
+from covnode.deidentify.remembered import Remembered, is_short
 from covnode.deidentify.safe_private import creator_tag_of, is_creator, is_private
 from covnode.deidentify.values import STRING_VRS
 from covnode.dicom.reading import MALFORMED, quietly
@@ -48,10 +49,10 @@ _SOP_INSTANCE_UID = 0x00080018
 _META = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013})
 _ADDED = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303, 0x00080100, 0x00080102, 0x00080104})
 _ADDED_BY_US = Rule(Action.KEEP)
-_UID_IN_BYTES = re.compile(rb"\d+(?:\.\d+){3,}")
+_FIGURES_IN_BYTES = re.compile(rb"[\d.]{7,}")  # a UID as we look for it, 1.2.3.4 at least, lies in such a run
+_FEWEST_DOTS = 3
+_UID_IN_FIGURES = re.compile(rb"\d+(?:\.\d+){3,}")
 _SHORTEST_DIGITS_IN_BYTES = 8
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-_LONG_PIXEL_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"UN"})
 
 
 class LeakCheck:
@@ -61,8 +62,8 @@ class LeakCheck:
         self.profile = profile
         self._known = Identifying(profile)
         self._values = Values(self._known)
-        self._passed: set[tuple[int, str, bytes]] = set()
-        self._character_set = ""
+        self._needles: frozenset[bytes] | None = None
+        self._passed: Remembered[tuple[object, ...], None] = Remembered()
 
     def learn(self, original: Path) -> None:
         """Take over what an original holds.
@@ -72,8 +73,10 @@ class LeakCheck:
         DeidentificationRefused
             ``unreadable_instance`` when pydicom cannot read it.
         """
-        with read_with_pydicom("it is malformed"):
-            dataset = dcmread(original, stop_before_pixels=True)
+        self._needles = None
+        self._passed.clear()  # who knows more may judge otherwise
+        with read_with_pydicom("it is malformed"), _mapped(original) as content:
+            dataset = dcmread(cast("BinaryIO", content), stop_before_pixels=True)
             self._known.learn(dataset.file_meta)
             self._known.learn(dataset)
 
@@ -89,18 +92,18 @@ class LeakCheck:
         DeidentificationRefused
             ``identity_left`` when it holds an identifying value, or anything that the profile does not let stay.
         """
-        with quietly(), copy.open("rb") as stream:
+        judged: list[bytes] = []
+        with quietly():
             try:
-                dataset = dcmread(stream, stop_before_pixels=True)
-                header, surplus = _split(stream, dataset)
+                with _mapped(copy) as content:
+                    dataset = dcmread(cast("BinaryIO", content), stop_before_pixels=True)
+                    header, surplus = outside_pixels(content, dataset)
             except MALFORMED as error:
                 raise _left("the copy cannot be read") from error
             except OSError as error:
                 if error.errno is not None:  # the disk's
                     raise
                 raise _left("the copy cannot be read") from error
-            self._note_character_set(dataset)
-            judged: list[bytes] = []
             self._judge_meta(dataset.file_meta, judged)
             self._judge(dataset, judged)
         if any(tag not in dataset for tag in _LAST_ADDED):
@@ -111,34 +114,24 @@ class LeakCheck:
         if surplus:
             self._search(surplus.lower(), b"")
 
-    def _note_character_set(self, dataset: Dataset) -> None:
-        """Judge again what passed in another character set."""
-        character_set = str(dataset.get("SpecificCharacterSet", ""))
-        if character_set != self._character_set:
-            self._passed.clear()
-        self._character_set = character_set
-
     def _judge_meta(self, meta: Dataset, judged: list[bytes]) -> None:
-        if not _META.issuperset(map(int, meta.keys())):
-            raise _left("the file meta information holds an attribute that is not ours")
-        for tag in list(meta.keys()):
-            raw = meta.get_item(tag)
-            value = raw.value if isinstance(raw, RawDataElement) else str(meta[tag].value).encode()
+        for tag, raw in list(meta.items()):
+            if tag not in _META:
+                raise _left("the file meta information holds an attribute that is not ours")
             rule = self.profile.rules.get(_SOP_INSTANCE_UID if tag == _MEDIA_STORAGE_SOP_INSTANCE_UID else int(tag))
-            self._judge_value(int(tag), dictionary_VR(tag), value or b"", rule or _ADDED_BY_US, judged)
+            self._judge_value(int(tag), dictionary_VR(tag), _sent(raw), rule or _ADDED_BY_US, judged)
 
     def _judge(self, dataset: Dataset, judged: list[bytes], holder: Rule = _ADDED_BY_US) -> None:
         for tag, raw in list(dataset.items()):  # as read, not yet converted
             rule, vr = self._rule_on(dataset, tag, raw, holder)
             if rule is None or rule.action is Action.REMOVE:
                 raise _left(f"{_where(int(tag))} does not belong into a copy")
-            if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and vr != "SQ":
-                text = _decoded(dataset, raw.value) if rule.is_retained and not raw.value.isascii() else None
-                self._judge_value(int(tag), vr, raw.value, rule, judged, text)
-            elif isinstance(raw, RawDataElement) and (int(tag), vr, raw.value or b"") in self._passed:
-                judged.append(raw.value or b"")
-            elif vr == "SQ":
-                self._judge_sequence(dataset, tag, raw, rule, judged)
+            if vr == "SQ":
+                self._judge_sequence(dataset, raw, rule, judged)
+            else:
+                value = _sent(raw)
+                text = _decoded(dataset, value) if rule.is_retained and not value.isascii() else None
+                self._judge_value(int(tag), vr, value, rule, judged, text)
 
     def _rule_on(
         self, dataset: Dataset, tag: BaseTag, raw: DataElement | RawDataElement, holder: Rule
@@ -160,41 +153,52 @@ class LeakCheck:
         return (None, vr) if safe is None or vr not in {safe[1], ""} else safe
 
     def _judge_sequence(
-        self, dataset: Dataset, tag: BaseTag, raw: DataElement | RawDataElement, rule: Rule, judged: list[bytes]
+        self, dataset: Dataset, raw: DataElement | RawDataElement, rule: Rule, judged: list[bytes]
     ) -> None:
+        """Judge the items, unless the same bytes have passed where they mean the same: encoding and characters."""
+        context = (dataset.original_encoding, str(dataset.original_character_set))
+        is_sent = isinstance(raw, RawDataElement) and not raw.tag.is_private
+        sent = (int(raw.tag), raw.value, context) if is_sent else None
+        if sent in self._passed:
+            judged.append(raw.value or b"")
+            return
         try:
-            items = list(_sequence(dataset, tag, raw).value or ())
+            items = list(_sequence(dataset, raw.tag, raw).value or ())
         except (*MALFORMED, OSError) as error:  # read from memory: no disk is at fault
-            raise _left(f"{_where(int(tag))} of the copy cannot be read") from error
+            raise _left(f"{_where(int(raw.tag))} of the copy cannot be read") from error
         for item in items:
             if rule.codes in {Codes.STANDARD, Codes.STANDARD_AND_PATIENT}:
-                judged += _registered(item, rule.codes, _where(int(tag)))
+                judged += _registered(item, rule.codes, _where(int(raw.tag)))
             else:
                 self._judge(item, judged, rule)
-        if isinstance(raw, RawDataElement) and not tag.is_private:
-            self._passed.add((int(tag), "SQ", raw.value or b""))
+        if sent and is_short(len(raw.value or b"")):
+            self._passed[sent] = None
 
     def _judge_value(
         self, tag: int, vr: str, value: bytes, rule: Rule, judged: list[bytes], text: str | None = None
     ) -> None:
-        if (tag, vr, value) not in self._passed:
+        """Judge a value, unless the same has passed: its tag makes the rule, but for what depends on its holder."""
+        if (tag, vr, value, text) not in self._passed:
             finding = None if tag == _META_VERSION else self._values.finding(tag, vr, value, rule, text)
             if finding:
                 raise _left(f"{_where(tag)} holds {finding}")
-            if rule is not RETAINED_CODE and not is_private(tag):  # both depend on what holds them
-                self._passed.add((tag, vr, value))
+            if rule is not RETAINED_CODE and not is_private(tag) and is_short(len(value)):
+                self._passed[(tag, vr, value, text)] = None
         if vr in STRING_VRS:
             judged.append(value)
 
     def _search(self, haystack: bytes, judged: bytes) -> None:
         """Refuse when bytes hold an identifying value more often than the values that were judged do."""
         known = self._known
-        needles = {text.encode() for text in known.words | known.phrases | known.descriptions if _is_long(text)}
-        for needle in needles | {raw.lower() for raw in known.raw}:
+        if self._needles is None:
+            long = {text.encode() for text in known.words | known.phrases | known.descriptions if _is_long(text)}
+            self._needles = frozenset(long | {raw.lower() for raw in known.raw})
+        for needle in self._needles:
             if needle in haystack and haystack.count(needle) > judged.count(needle):
                 raise _left("bytes between the elements hold an identifying value")
-        found = Counter(uid for uid in _UID_IN_BYTES.findall(haystack) if uid.decode() in known.uids)
-        if found and found - Counter(_UID_IN_BYTES.findall(judged)):
+        figures = {run for run in _FIGURES_IN_BYTES.findall(haystack) if run.count(b".") >= _FEWEST_DOTS}
+        left = {uid for run in figures for uid in _UID_IN_FIGURES.findall(run) if uid.decode() in known.uids}
+        if any(_uids_in(haystack)[uid] > _uids_in(judged)[uid] for uid in left):
             raise _left("a UID of the original is left")
 
 
@@ -209,6 +213,10 @@ def _where(tag: int) -> str:
 def _is_long(text: str) -> bool:
     """Long enough not to occur among arbitrary bytes by chance."""
     return len(text) >= (_SHORTEST_DIGITS_IN_BYTES if text.isdigit() else SHORTEST_FRAGMENT)
+
+
+def _uids_in(content: bytes) -> Counter[bytes]:
+    return Counter(_UID_IN_FIGURES.findall(content))
 
 
 def _sequence(dataset: Dataset, tag: BaseTag, raw: DataElement | RawDataElement) -> DataElement:
@@ -233,35 +241,15 @@ def _registered(item: Dataset, which: Codes, where: str) -> list[bytes]:
     return [text.encode() for text in sent]
 
 
-def _split(stream: BinaryIO, dataset: FileDataset) -> tuple[bytes, bytes]:
-    """Bytes before Pixel Data, and bytes in or after Pixel Data that are no pixels (comments in compressed ones)."""
-    position = stream.tell()
-    stream.seek(0)
-    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        content = stream.read()
-        begin = 132 + 12 + int(dataset.file_meta.FileMetaInformationGroupLength)
-        return content[:begin] + zlib.decompress(content[begin:], -zlib.MAX_WBITS), b""
-    header, pixels = stream.read(position), stream.read(12)
-    if not pixels:
-        return header, b""
-    implicit, little = dataset.original_encoding
-    start = position + (8 if implicit or pixels[4:6] not in _LONG_PIXEL_VRS else 12)
-    length = struct.unpack_from("<L" if little else ">L", pixels, start - position - 4)[0]
-    if length == _UNDEFINED_LENGTH:
-        stream.seek(-8, os.SEEK_END)
-        complete = stream.read() == struct.pack("<HHL" if little else ">HHL", 0xFFFE, 0xE0DD, 0)
-        if complete:
-            return header, texts_beside_pixels(stream, start, "<" if little else ">")
-        stream.seek(start)
-        return header, stream.read()
-    stream.seek(start + min(length, _pixel_bytes(dataset)))
-    return header, stream.read()
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    """Map a file into memory: pydicom reads it as it reads a file, in half the time."""
+    with path.open("rb", buffering=0) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
 
 
-def _pixel_bytes(dataset: Dataset) -> int:
-    """Bytes that native pixels need (PS3.5 section 8.1.1); 0 when their attributes do not say."""
-    try:
-        pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
-        return (pixels * int(dataset.BitsAllocated) * int(dataset.get("NumberOfFrames") or 1) + 7) // 8
-    except (AttributeError, TypeError, ValueError):
-        return 0
+def _sent(element: DataElement | RawDataElement) -> bytes:
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    values = element.value if isinstance(element.value, MultiValue) else [element.value]
+    return "\\".join(map(str, values)).encode() if element.value else b""

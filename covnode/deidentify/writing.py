@@ -1,12 +1,12 @@
-"""Writes the de-identified copy of one file: a new header, and the pixel data as they came.
+"""Makes the de-identified copy of one file: a new header, and the pixel data as they came.
 
-Comes from the engine; goes to the engine's draft folder, synced. Never decodes or re-encodes pixels.
+Comes from the engine with an original; goes back to it as bytes to write. Never decodes or re-encodes pixels.
 """
 
-import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from covnode.deidentify.cleaning import Cleaner, joined
@@ -22,9 +22,9 @@ from covnode.deidentify.elements import (
     open_part10,
     pixel_data_stop,
 )
-from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.options import METHOD
 from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Profile
+from covnode.deidentify.syncing import Parts
 
 _SHARED_FUNCTIONAL_GROUPS = 0x52009229
 _SLICE_THICKNESS, _FRAME_OF_REFERENCE_UID = 0x00180050, 0x00200052
@@ -46,48 +46,41 @@ class Copy:
 
     Attributes
     ----------
+    cleaner
+        The series' own, by the encoding of an instance.
     sop_instance_uid, frame_of_reference_uid
         Pseudonymous; the frame of reference stands in only where the original names none.
     patient_id
         Pseudonymous; also the family name.
-    names_somebody
-        See `Cleaner`.
     """
 
     profile: Profile
-    keys: PseudonymKeys
-    offset_days: int
+    cleaner: Callable[[Encoding], Cleaner]
     sop_instance_uid: str
     frame_of_reference_uid: str
     patient_id: str
-    names_somebody: Callable[[str], bool]
 
 
-def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
-    """Write and sync the de-identified copy of one Part 10 file, in the same transfer syntax.
+def deidentified_copy(original: Path, copy: Copy) -> Parts:
+    """Make the de-identified copy of one Part 10 file, in the same transfer syntax.
 
     Raises
     ------
     UnreadableError
         When the original cannot be read to the end of its Pixel Data.
     OSError
-        When the copy cannot be written.
+        When the original cannot be read.
     """
     opened = open_part10(original)
     header, pixels = _split(opened)
-    cleaner = Cleaner(copy.profile, copy.keys, copy.offset_days, copy.names_somebody, opened.encoding)
-    kept = cleaner.clean(opened.data, header, opened.encoding)
+    kept = copy.cleaner(opened.encoding).clean(opened.data, header, opened.encoding)
     sop_class_uid = _text(kept.get(0x00080016, b""))
     _complete(kept, copy, opened.encoding)
-    parts: Iterable[bytes | memoryview] = (joined(kept), pixels)
+    data_set: Parts = (joined(kept), pixels)
     if opened.deflated:
-        parts = _deflated(parts)
-    with target.open("xb") as file:
-        file.write(bytes(128) + b"DICM" + _file_meta(sop_class_uid, copy.sop_instance_uid, opened.transfer_syntax_uid))
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
+        data_set = _deflated(data_set)
+    meta = _file_meta(sop_class_uid, copy.sop_instance_uid, opened.transfer_syntax_uid)
+    return chain((bytes(128) + b"DICM" + meta,), data_set)
 
 
 def _split(opened: Part10) -> tuple[list[Element], memoryview]:
@@ -153,7 +146,7 @@ def _file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
     return encode(0x00020000, "UL", len(content).to_bytes(4, "little"), EXPLICIT_LITTLE) + content
 
 
-def _deflated(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def _deflated(parts: Parts) -> Iterator[bytes]:
     """Deflate (RFC 1951), padded to an even length (PS3.5 section A.5)."""
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     content = b"".join([*map(compressor.compress, parts), compressor.flush()])

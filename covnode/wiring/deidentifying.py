@@ -5,6 +5,7 @@ running number in the sorted order of their paths, series by our own count: a pa
 """
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from covnode.deidentify.dry_run import Attribute, attributes_of
 from covnode.deidentify.elements import UnreadableError
-from covnode.deidentify.engine import deidentify_series
+from covnode.deidentify.engine import deidentify_series, draft_of
 from covnode.deidentify.keys import Pseudonyms
 from covnode.deidentify.originals import read_originals
 from covnode.deidentify.patient import read_patient
@@ -29,6 +30,7 @@ Progress = Callable[[int, int], None]
 """Told how many files are done, and of how many."""
 
 _UNREADABLE_FILE = "unreadable_file"
+_DRAFTS = draft_of(Path("series-*")).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def _series_of(path: Path) -> tuple[str, str] | str:
 
 
 def check_out(folder: Path, out: Path) -> None:
-    """Let only an absent or empty folder outside the input be written to.
+    """Let only an absent or empty folder outside the input be written to; drafts of a killed run do not count.
 
     Raises
     ------
@@ -170,7 +172,7 @@ def check_out(folder: Path, out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ConfigurationError(f"{out} is a file: name a folder that does not exist or is empty.")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and set(out.iterdir()) - set(out.glob(_DRAFTS)):
         raise ConfigurationError(f"{out} is not empty: name a folder that does not exist or is empty.")
     if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise ConfigurationError("The output lies in the input folder: name a folder outside it.")
@@ -186,6 +188,8 @@ def deidentify_inputs(inputs: Inputs, out: Path, pseudonyms: Pseudonyms, profile
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for draft in out.glob(_DRAFTS):
+            shutil.rmtree(draft)
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be made: {error.strerror}.") from None
     for number, files in enumerate(inputs.series, start=1):

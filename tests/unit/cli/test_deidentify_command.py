@@ -1,6 +1,9 @@
 """``covnode deidentify``: files without identity out, or a reason; and a dry run that writes nothing."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -212,6 +215,24 @@ def test_out_that_is_not_empty_is_refused(run, source, tmp_path):
     with pytest.raises(ConfigurationError, match="not empty: name a folder"):
         run(source, tmp_path / "out")
     assert list(files_of(tmp_path / "out")) == ["mine"]
+
+
+KILLED_AT_ITS_FIRST_CHECK = """
+import os, signal, sys
+from covnode.cli.app import app
+from covnode.deidentify.leaks import LeakCheck
+LeakCheck.verify = lambda self, copy: os.kill(os.getpid(), signal.SIGKILL)
+app(["deidentify", *sys.argv[1:]])
+"""
+
+
+def test_a_run_that_was_killed_can_be_repeated_with_the_same_folder(run, source, tmp_path):
+    command = [sys.executable, "-c", KILLED_AT_ITS_FIRST_CHECK, source, tmp_path / "out"]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".series-001.draft"]
+    (tmp_path / "out" / ".series-009.draft").mkdir()  # as if the input had held more when it was killed
+    assert run(source, tmp_path / "out")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["series-001"]
 
 
 def test_out_within_the_input_is_refused(run, source):
