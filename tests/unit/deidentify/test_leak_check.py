@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
-from covnode.deidentify import cleaning, engine, writing
+from covnode.deidentify import cleaning, engine
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.profile import Action, Rule, node_profile
@@ -34,7 +34,7 @@ def without(monkeypatch):
 
     def without(keyword, rule=KEPT_AS_TEXT):
         lax = lax_profile(keyword, rule)
-        monkeypatch.setattr(writing, "Cleaner", lambda _, *others: cleaning.Cleaner(lax, *others))
+        monkeypatch.setattr(engine, "Cleaner", lambda _, *others: cleaning.Cleaner(lax, *others))
         return lax
 
     return without

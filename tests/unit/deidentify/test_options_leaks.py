@@ -7,7 +7,7 @@ from planted import KEYS, ct_slice, received
 from pydicom import Dataset, dcmread
 from pydicom.tag import Tag
 
-from covnode.deidentify import cleaning, writing
+from covnode.deidentify import cleaning
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.options import Option
@@ -64,7 +64,7 @@ def lax(monkeypatch):
             rules = {**profile.rules, **{int(Tag(keyword)): KEPT_AS_TEXT for keyword in keywords}}
             return cleaning.Cleaner(replace(profile, rules=rules), *others)
 
-        monkeypatch.setattr(writing, "Cleaner", cleaner)
+        monkeypatch.setattr(engine, "Cleaner", cleaner)
 
     return lax
 
