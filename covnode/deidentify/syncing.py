@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-_MOST_WAITING = 8
+_MOST_WAITING = 32  # open files: enough work to cover a sync that takes long
 
 Parts = Iterable[bytes | memoryview]
 

@@ -8,7 +8,7 @@ from planted import KEYS, ct_slice, received
 
 from covnode.deidentify.engine import deidentify_series
 
-SLICES = 25
+SLICES = 60
 
 
 @pytest.fixture
