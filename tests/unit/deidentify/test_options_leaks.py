@@ -7,7 +7,7 @@ from planted import KEYS, ct_slice, received
 from pydicom import Dataset, dcmread
 from pydicom.tag import Tag
 
-from covnode.deidentify import cleaning
+from covnode.deidentify import cleaning, engine
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.options import Option

@@ -8,6 +8,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from covnode.deidentify import remembered
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.leaks import LeakCheck
+from covnode.deidentify.profile import node_profile
 from covnode.deidentify.remembered import Remembered
 from covnode.errors import DeidentificationRefused
 
@@ -49,7 +50,7 @@ def checked(tmp_path):
     """A check that has let a copy pass, and that copy."""
     series = received(tmp_path / "in", [ct_slice(PatientName="Force^X", ManufacturerModelName="SOMATOM Force")])
     copied, _ = deidentify_series(series, tmp_path / "out", KEYS)
-    check = LeakCheck()
+    check = LeakCheck(node_profile())
     check.learn(series.instances[0].path)
     check.verify(copied.files[0])
     return check, copied.files[0]
@@ -73,7 +74,7 @@ def test_what_passed_is_judged_anew_when_more_is_learnt(tmp_path, kernel, after_
     first, second = received(tmp_path / "in", slices).instances
     copied, _ = deidentify_series(received(tmp_path / "one", slices[:1]), tmp_path / "out", KEYS)
     copied.files[0].write_bytes(copied.files[0].read_bytes() + after_the_pixels)
-    check = LeakCheck()
+    check = LeakCheck(node_profile())
     check.learn(first.path)
     check.verify(copied.files[0])
     check.learn(second.path)

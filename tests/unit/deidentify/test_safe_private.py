@@ -152,7 +152,7 @@ def test_the_check_takes_the_list_by_itself(tmp_path, safe, monkeypatch):
     lax = tmp_path / "lax.csv"
     lax.write_text(f'{LIST}{CREATOR},"0019,xx07",LO\n')
     wider = build_profile({Option.SAFE_PRIVATE}, load_safe_private(lax))
-    monkeypatch.setattr("covnode.deidentify.writing.Cleaner", lambda _, *others: cleaning.Cleaner(wider, *others))
+    monkeypatch.setattr("covnode.deidentify.engine.Cleaner", lambda _, *others: cleaning.Cleaner(wider, *others))
     with pytest.raises(DeidentificationRefused, match="does not belong"):
         copied(tmp_path, with_block(ct_slice()), profile(safe))
 
