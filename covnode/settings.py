@@ -85,6 +85,15 @@ class CompletenessSettings(_Section):
     )
 
 
+class DeidentifySettings(_Section):
+    """What becomes of identity before anything is analysed."""
+
+    burned_in_text: Literal["quarantine", "mask"] = Field(
+        default="quarantine",
+        description="text found in the pixels: quarantine: the series is held back; mask: it is overwritten",
+    )
+
+
 class ChoiceSettings(_Section):
     """Which series of a study are analysed."""
 
@@ -182,6 +191,7 @@ class Settings(_Section):
     stow: StowSettings = StowSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     completeness: CompletenessSettings = CompletenessSettings()
+    deidentify: DeidentifySettings = DeidentifySettings()
     choice: ChoiceSettings = ChoiceSettings()
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "deidentification.md"
 
 _PROFILES = (
     ("Basic Profile", True),
-    ("Clean Pixel Data", False),
+    ("Clean Pixel Data", None),
     ("Clean Recognizable Visual Features", False),
     ("Clean Graphics", False),
     ("Clean Structured Content", False),
@@ -28,7 +28,9 @@ _PROFILES = (
     ("Retain UIDs", False),
     ("Retain Safe Private", False),
 )
+_ANSWERS = {True: "ALL | Y | Y | N", False: "- | N | N | N", None: "ALL | where text is masked | N | Y"}
 _OF_THEIR_OWN = {
+    "BurnedInAnnotation": "one of 2 terms, else empty; NO where text was masked",
     "PatientID": "`CN-` and 26 letters and digits: a keyed digest of issuer and id",
     "PatientName": "the pseudonymous Patient ID as the family name",
     "SOPInstanceUID": "keyed digest of the UID; of UID and content where several contents share one",
@@ -46,10 +48,16 @@ E.1-1) and `kept.csv`; a test holds this page to them.
 - Every data set is written anew, element by element, at every depth: an attribute that no rule names is removed, and so
   are private elements, groups 50xx and 60xx, the preamble, private file meta information and whatever follows the Pixel
   Data. Attributes of later editions of the standard are removed until a rule names them; that cannot be configured.
-- Pixel Data are copied as they came, compressed ones too, and never decoded. A series whose pixels may show text is
-  held back: Burned In Annotation YES, Secondary Capture classes, an Image Type that names a screen, an overlay in
-  unused bits. Comments and application data of JPEG's family are searched for the original's values; one found holds
-  the series back.
+- Pixel Data are copied as they came, compressed ones too. A series is held back unseen for Burned In Annotation YES,
+  Secondary Capture classes, an Image Type that names a screen, pictures in colour, an overlay in unused bits. Of all
+  others a detector looks for text in each frame that is not ORIGINAL, PRIMARY and AXIAL (or VOLUME), has a Conversion
+  Type, recognizable features, 8 bits, MONOCHROME1 or another modality than CT; and in three frames of what is none of
+  these. What looks like text, and what cannot be decoded, holds the series back.
+  [Record 14](adr/0014-text-in-pixels.md) has the figures: not all text is found.
+- With `deidentify.burned_in_text = "mask"` text that is found is overwritten in all frames, such a copy is not
+  compressed, says 113101 (Clean Pixel Data Option) and Burned In Annotation NO, and is looked at again; every other
+  pixel keeps its bits. Screens, captures and colour are held back all the same.
+- Comments and application data of JPEG's family are searched for the original's values; one found holds the series back.
 - UIDs that PS3.6 does not register become `2.25.` and 128 bits of a keyed digest: the same for the same UID in every
   study, at every time and on every node with the same key, so that references stay whole.
 - Dates move by a number of days that depends on patient and key (1 to 3650 days back): intervals stay. Times stay.
@@ -72,7 +80,7 @@ def _profiles() -> str:
     lines = ["## Attribute Confidentiality Profiles (N.8.4.4)", ""]
     lines += ["| Profile | Option | AE | De-identifier | Re-identifier | Configurable |", "|---|---|---|---|---|---|"]
     for option, is_applied in _PROFILES:
-        answers = "ALL | Y | Y | N" if is_applied else "- | N | N | N"
+        answers = _ANSWERS[is_applied]
         lines.append(f"| Basic Application Level Confidentiality | {option} | {answers} |")
     codes = ", ".join(f'({value}, DCM, "{meaning}")' for value, meaning in METHOD_CODES)
     return "\n".join([*lines, "", f"De-identification Method Code Sequence (0012,0064): {codes}.", "", ""])

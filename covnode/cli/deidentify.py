@@ -21,6 +21,7 @@ from covnode.cli.console import (
 from covnode.deidentify.dry_run import Attribute
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.profile import METHOD, METHOD_CODES
+from covnode.deidentify.suspicion import BurnedInText
 from covnode.errors import ConfigurationError
 from covnode.settings import Home
 from covnode.wiring.deidentifying import (
@@ -48,12 +49,17 @@ def deidentify(
             metavar="OUT", help="Folder to make; it must not exist or be empty. Not asked for with --dry-run."
         ),
     ] = None,
+    *,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what --json prints to a file, too.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing: list every attribute and what would become of it.")
     ] = False,
+    burned_in_text: Annotated[
+        BurnedInText,
+        typer.Option(help="Text found in the pixels: hold the series back, or overwrite it and write what is left."),
+    ] = BurnedInText.QUARANTINE,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,12 +70,14 @@ def deidentify(
 
     Example: `covnode deidentify /data/in /data/out`
 
+    Example: `covnode deidentify /data/in /data/out --burned-in-text mask`
+
     Example: `covnode deidentify /data/in --dry-run --json`
     """
     if dry_run:
         if report is not None:
             raise typer.BadParameter("a dry run writes nothing: use --json.", param_hint="--report")
-        _foretell(source, as_json=as_json)
+        _foretell(source, burned_in_text, as_json=as_json)
         return
     if out is None:
         raise typer.BadParameter("name the folder to write to, or use --dry-run.", param_hint="OUT")
@@ -82,7 +90,7 @@ def deidentify(
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
         task = progress.add_task("de-identifying", total=sum(map(len, inputs.series)))
         outcomes = []
-        for outcome in deidentify_inputs(inputs, out, keys):
+        for outcome in deidentify_inputs(inputs, out, keys, burned_in_text):
             outcomes.append(outcome)
             progress.advance(task, len(outcome.files))
     told = _header() | {"series": [_as_json(outcome, "written") for outcome in outcomes]}
@@ -92,11 +100,11 @@ def deidentify(
     _show(told, as_json=as_json)
 
 
-def _foretell(source: Path, *, as_json: bool) -> None:
+def _foretell(source: Path, burned_in_text: BurnedInText, *, as_json: bool) -> None:
     with counting_progress() as progress:
         task = progress.add_task("reading", total=None)
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
-        outcomes = foretell_series(inputs)
+        outcomes = foretell_series(inputs, burned_in_text)
         files = [file for series in inputs.series for file in series]
         task = progress.add_task("listing attributes", total=len(files))
         counts, unreadable = foretell_attributes(files, lambda done, _total: progress.update(task, completed=done))
@@ -158,7 +166,7 @@ def _as_json(outcome: SeriesOutcome, verdict: str) -> dict[str, Any]:
 def _foretold(outcome: SeriesOutcome) -> dict[str, Any]:
     row = _as_json(outcome, "not refused by its headers")
     del row["folder"], row["instances"]
-    return row
+    return row | {"frames_looked_at": outcome.frames_looked_at}
 
 
 def _attributes(counts: Mapping[Attribute, int]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """De-identifies a series: PS3.15 Annex E Basic Profile on every file, then an independent check, or nothing at all.
 
 Comes from receive (a ReceivedSeries, identity inside); goes to the queue as a DeidentifiedSeries, and to the vault as
-an Identity. Pixel data are copied byte for byte, never decoded. Never leaves a file behind that the check refused.
+an Identity. Pixel data are looked at for text and copied byte for byte, unless text in them is to be masked. Never
+leaves a file behind that the check refused.
 """
 
 import hashlib
@@ -10,18 +11,25 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+from covnode.deidentify.burned_in import Boxes, boxes_to_mask, refuse_text, refuse_text_left
 from covnode.deidentify.elements import UnreadableError
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.leaks import LeakCheck
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
+from covnode.deidentify.suspicion import BurnedInText
 from covnode.deidentify.values import is_registered
 from covnode.deidentify.writing import Copy, write_deidentified
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 
 
-def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) -> tuple[DeidentifiedSeries, Identity]:
+def deidentify_series(
+    series: ReceivedSeries,
+    out: Path,
+    keys: PseudonymKeys,
+    burned_in_text: BurnedInText = BurnedInText.QUARANTINE,
+) -> tuple[DeidentifiedSeries, Identity]:
     """Write a de-identified copy of a series into a folder and check it.
 
     The folder appears, synced, with all files in it (00001.dcm, ... in the order of the originals'
@@ -32,18 +40,24 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
     ------
     DeidentificationRefused
         ``unreadable_instance``, ``conflicting_identity``, ``burned_in_text``, ``secondary_capture``,
-        ``embedded_overlay``, or ``identity_left`` when the check finds an identifying value in the copy.
+        ``embedded_overlay``, ``unreadable_pixels``, or ``identity_left`` when the check finds an identifying value in
+        the copy.
     OSError
         When an original cannot be read or the folder cannot be written.
     """
-    originals = read_originals(series.instances)
+    originals = read_originals(series.instances, burned_in_text)
     patient = read_patient(originals[0].path)
-    copies = _copies(originals, patient, keys)
+    boxes = boxes_to_mask(originals) if burned_in_text is BurnedInText.MASK else {}
+    copies = _copies(originals, patient, keys, boxes)
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
     try:
         names = _write(originals, copies, draft)
+        if burned_in_text is BurnedInText.QUARANTINE:
+            refuse_text(originals)
+        elif boxes:
+            refuse_text_left([draft / name for name in names], originals)
         _publish(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -56,7 +70,7 @@ def deidentify_series(series: ReceivedSeries, out: Path, keys: PseudonymKeys) ->
     return deidentified, _identity(originals, patient, copies, keys)
 
 
-def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKeys) -> tuple[Copy, ...]:
+def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKeys, boxes: Boxes) -> tuple[Copy, ...]:
     """One per original; where several contents share a SOP Instance UID, each gets one of its own."""
     uses = Counter(original.sop_instance_uid for original in originals)
     first = originals[0]
@@ -73,6 +87,7 @@ def _copies(originals: tuple[Original, ...], patient: Patient, keys: PseudonymKe
             ),
             frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
             patient_id=keys.patient_id(*whose),
+            boxes=boxes,
         )
         for original in originals
     )

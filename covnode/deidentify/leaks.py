@@ -30,7 +30,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from covnode.deidentify.fragments import texts_beside_pixels
 from covnode.deidentify.identifying import SHORTEST_FRAGMENT, Identifying, fold, words_of
 from covnode.deidentify.originals import read_with_pydicom
-from covnode.deidentify.profile import METHOD, METHOD_CODES, Action, Rule, registered_codes, rules
+from covnode.deidentify.profile import CLEAN_PIXELS, METHOD, METHOD_CODES, Action, Rule, registered_codes, rules
 from covnode.deidentify.values import BINARY_BYTES, DUMMY_TEXT, STRING_VRS, is_registered, is_uid
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import DeidentificationRefused
@@ -222,7 +222,7 @@ def _is_long(text: str) -> bool:
 
 @cache
 def _constants() -> frozenset[str]:
-    method = {fold(text) for code in METHOD_CODES for text in code}
+    method = {fold(text) for code in (*METHOD_CODES, CLEAN_PIXELS) for text in code}
     return _CONSTANTS | method | {fold(text) for code in registered_codes().values() for text in code}
 
 

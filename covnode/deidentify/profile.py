@@ -21,6 +21,8 @@ IMPLEMENTATION_CLASS_UID = "2.25.32549601748866264047196106319363603557"
 IMPLEMENTATION_VERSION_NAME = "COVNODE"
 PROFILE = "Basic Application Confidentiality Profile"
 OPTION = "Retain Longitudinal Temporal Information Modified Dates Option"
+CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
+"""Method code of the copies whose pixels were masked."""
 METHOD = "covnode: PS3.15 2026c Annex E, by Method Code Sequence"
 _FIRST_OF_DATA_SETS = 0x00080000
 METHOD_CODES = (("113100", PROFILE), ("113107", OPTION))

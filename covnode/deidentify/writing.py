@@ -1,14 +1,17 @@
 """Writes the de-identified copy of one file: a new header, and the pixel data as they came.
 
-Comes from the engine; goes to the engine's draft folder, synced. Never decodes or re-encodes pixels.
+Comes from the engine; goes to the engine's draft folder, synced. Only where masking found text are pixels written anew.
 """
 
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom.uid import ExplicitVRLittleEndian
+
+from covnode.deidentify.burned_in import Boxes
 from covnode.deidentify.cleaning import Cleaner, joined
 from covnode.deidentify.elements import (
     EXPLICIT_LITTLE,
@@ -23,9 +26,19 @@ from covnode.deidentify.elements import (
     pixel_data_stop,
 )
 from covnode.deidentify.keys import PseudonymKeys
-from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, METHOD, METHOD_CODES
+from covnode.deidentify.masking import masked_pixels
+from covnode.deidentify.profile import (
+    CLEAN_PIXELS,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    METHOD,
+    METHOD_CODES,
+)
+from covnode.dicom.decoding import is_native
 
 _SHARED_FUNCTIONAL_GROUPS = 0x52009229
+_PIXEL_DATA, _BURNED_IN = 0x7FE00010, 0x00280301
+_OF_COMPRESSED = (0x7FE00001, 0x7FE00002, 0x7FE00003)
 _SLICE_THICKNESS, _FRAME_OF_REFERENCE_UID = 0x00180050, 0x00200052
 # Type 2 in the CT Image IOD, and what the writers of results ask for
 _ALWAYS = (
@@ -49,6 +62,8 @@ class Copy:
         Pseudonymous; the frame of reference stands in only where the original names none.
     patient_id
         Pseudonymous; also the family name.
+    boxes
+        What is masked in the pixels.
     """
 
     keys: PseudonymKeys
@@ -56,13 +71,18 @@ class Copy:
     sop_instance_uid: str
     frame_of_reference_uid: str
     patient_id: str
+    boxes: Boxes = field(default_factory=dict)
 
 
 def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
     """Write and sync the de-identified copy of one Part 10 file, in the same transfer syntax.
 
+    One whose pixels are masked is not compressed any more.
+
     Raises
     ------
+    DeidentificationRefused
+        ``unreadable_pixels`` where they are to be masked.
     UnreadableError
         When the original cannot be read to the end of its Pixel Data.
     OSError
@@ -73,11 +93,18 @@ def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
     kept = Cleaner(copy.keys, copy.offset_days, opened.encoding).clean(opened.data, header, opened.encoding)
     sop_class_uid = _text(kept.get(0x00080016, b""))
     _complete(kept, copy, opened.encoding)
+    transfer_syntax_uid = opened.transfer_syntax_uid
+    masked = masked_pixels(original, copy.boxes, little_endian=opened.encoding.little) if copy.boxes else None
+    if masked is not None:
+        pixels = memoryview(encode(_PIXEL_DATA, *masked, opened.encoding))
+        _say_masked(kept, opened.encoding)
+        if not is_native(transfer_syntax_uid):
+            transfer_syntax_uid = ExplicitVRLittleEndian  # as the header of compressed images, PS3.5 section A.4
     parts: Iterable[bytes | memoryview] = (joined(kept), pixels)
     if opened.deflated:
         parts = _deflated(parts)
     with target.open("xb") as file:
-        file.write(bytes(128) + b"DICM" + _file_meta(sop_class_uid, copy.sop_instance_uid, opened.transfer_syntax_uid))
+        file.write(bytes(128) + b"DICM" + _file_meta(sop_class_uid, copy.sop_instance_uid, transfer_syntax_uid))
         for part in parts:
             file.write(part)
         file.flush()
@@ -118,7 +145,18 @@ def _complete(kept: dict[int, bytes], copy: Copy, encoding: Encoding) -> None:
     put(0x00120062, "CS", "YES")
     put(0x00120063, "LO", METHOD)
     put(0x00280303, "CS", "MODIFIED")
-    codes = b"".join(_code_item(value, meaning, encoding) for value, meaning in METHOD_CODES)
+    _put_codes(kept, METHOD_CODES, encoding)
+
+
+def _say_masked(kept: dict[int, bytes], encoding: Encoding) -> None:
+    kept[_BURNED_IN] = encode(_BURNED_IN, "CS", b"NO", encoding)
+    _put_codes(kept, (*METHOD_CODES, CLEAN_PIXELS), encoding)
+    for tag in _OF_COMPRESSED:
+        kept.pop(tag, None)
+
+
+def _put_codes(kept: dict[int, bytes], method: Iterable[tuple[str, str]], encoding: Encoding) -> None:
+    codes = b"".join(_code_item(value, meaning, encoding) for value, meaning in method)
     kept[0x00120064] = encode(0x00120064, "SQ", codes, encoding)
 
 

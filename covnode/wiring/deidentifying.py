@@ -12,12 +12,14 @@ from pathlib import Path
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from covnode.deidentify.burned_in import frames_looked_at
 from covnode.deidentify.dry_run import Attribute, attributes_of
 from covnode.deidentify.elements import UnreadableError
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.originals import read_originals
 from covnode.deidentify.patient import read_patient
+from covnode.deidentify.suspicion import BurnedInText
 from covnode.dicom.reading import quietly, read_header
 from covnode.errors import ConfigurationError, DeidentificationRefused, NotDicom
 from covnode.receive.content import digest_of
@@ -79,6 +81,8 @@ class SeriesOutcome:
         Number of files written: each content once.
     code, reason
         Why it is refused; None when it is not.
+    frames_looked_at
+        In a dry run: number of frames whose pixels would be looked at for text first.
     """
 
     number: int
@@ -86,6 +90,7 @@ class SeriesOutcome:
     instances: int
     code: str | None = None
     reason: str | None = None
+    frames_looked_at: int = 0
 
     @property
     def folder(self) -> str:
@@ -175,7 +180,9 @@ def check_out(folder: Path, out: Path) -> None:
         raise ConfigurationError("The output lies in the input folder: name a folder outside it.")
 
 
-def deidentify_inputs(inputs: Inputs, out: Path, keys: PseudonymKeys) -> Iterator[SeriesOutcome]:
+def deidentify_inputs(
+    inputs: Inputs, out: Path, keys: PseudonymKeys, burned_in_text: BurnedInText
+) -> Iterator[SeriesOutcome]:
     """De-identify one series after the other into folders of ``out``; one that is refused does not stop the next.
 
     Raises
@@ -188,17 +195,18 @@ def deidentify_inputs(inputs: Inputs, out: Path, keys: PseudonymKeys) -> Iterato
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be made: {error.strerror}.") from None
     for number, files in enumerate(inputs.series, start=1):
-        yield _deidentified(SeriesOutcome(number, files, instances=0), out, keys)
+        yield _deidentified(SeriesOutcome(number, files, instances=0), out, keys, burned_in_text)
 
 
-def _deidentified(series: SeriesOutcome, out: Path, keys: PseudonymKeys) -> SeriesOutcome:
+def _deidentified(series: SeriesOutcome, out: Path, keys: PseudonymKeys, burned_in_text: BurnedInText) -> SeriesOutcome:
     number, files = series.number, series.files
     try:
         instances = tuple(ReceivedInstance(file.path, _content_digest(file.path)) for file in files)
     except OSError as error:
         return SeriesOutcome(number, files, 0, _UNREADABLE_FILE, _why_unreadable(error))
     try:
-        copy, _ = deidentify_series(ReceivedSeries(series.folder, 1, instances), out / series.folder, keys)
+        received = ReceivedSeries(series.folder, 1, instances)
+        copy, _ = deidentify_series(received, out / series.folder, keys, burned_in_text)
     except DeidentificationRefused as error:
         return SeriesOutcome(number, files, 0, error.code, str(error))
     except OSError as error:
@@ -223,20 +231,22 @@ def _content_digest(path: Path) -> str:
         return digest_of(file)
 
 
-def foretell_series(inputs: Inputs) -> list[SeriesOutcome]:
-    """State for each series whether its headers alone make the engine refuse it; the check of the copy may yet."""
+def foretell_series(inputs: Inputs, burned_in_text: BurnedInText) -> list[SeriesOutcome]:
+    """State for each series whether its headers alone make the engine refuse it; pixels and copy may yet."""
     outcomes = []
     for number, files in enumerate(inputs.series, start=1):
         # in place of the digest, which would read all bytes: every file counts
         instances = tuple(ReceivedInstance(file.path, f"{file.number:09d}") for file in files)
         try:
-            read_patient(read_originals(instances)[0].path)
+            originals = read_originals(instances, burned_in_text)
+            read_patient(originals[0].path)
         except DeidentificationRefused as error:
             outcomes.append(SeriesOutcome(number, files, len(files), error.code, str(error)))
         except OSError as error:
             outcomes.append(SeriesOutcome(number, files, len(files), _UNREADABLE_FILE, _why_unreadable(error)))
         else:
-            outcomes.append(SeriesOutcome(number, files, len(files)))
+            looked_at = frames_looked_at(originals)
+            outcomes.append(SeriesOutcome(number, files, len(files), frames_looked_at=looked_at))
     return outcomes
 
 

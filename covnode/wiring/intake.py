@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.suspicion import BurnedInText
 from covnode.errors import DeidentificationRefused, StaleClaim, TransientError
 from covnode.logs import get_logger
 from covnode.pipeline.intake import Intake
@@ -111,9 +112,10 @@ class TakingIn:
 
 def build_intake(node: Node, keys: PseudonymKeys) -> Intake:
     """Wire the intake of this node."""
+    burned_in_text = BurnedInText(node.settings.deidentify.burned_in_text)
 
     def deidentify(received: ReceivedSeries) -> tuple[DeidentifiedSeries, Identity]:
         out = node.home.deidentified / f"{received.series_id}-r{received.revision}"
-        return deidentify_series(received, out, keys)
+        return deidentify_series(received, out, keys, burned_in_text)
 
     return Intake(IntakeInStore(node, IdentityVault(keys.vault_key)), deidentify)

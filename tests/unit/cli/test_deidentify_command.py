@@ -188,7 +188,7 @@ def test_one_file_may_be_given(run, source, tmp_path):
 
 
 def test_a_file_that_vanishes_refuses_its_series_without_its_name(run, source, tmp_path, monkeypatch):
-    def vanishing(series, out, keys):
+    def vanishing(series, out, keys, burned_in_text):
         raise FileNotFoundError(2, "No such file or directory", str(series.instances[3].path))
 
     monkeypatch.setattr("covnode.wiring.deidentifying.deidentify_series", vanishing)
@@ -198,7 +198,7 @@ def test_a_file_that_vanishes_refuses_its_series_without_its_name(run, source, t
 
 
 def test_a_disk_that_is_full_is_an_error_that_names_the_way_out(run, source, tmp_path, monkeypatch):
-    def full(series, out, keys):
+    def full(series, out, keys, burned_in_text):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("covnode.wiring.deidentifying.deidentify_series", full)
@@ -283,3 +283,21 @@ def test_no_file_of_the_input_is_changed(run, source, tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in source.rglob("*") if path.is_file()}
     run(source, tmp_path / "out")
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
+
+
+def test_text_in_pixels_is_refused_or_masked_as_asked_and_the_dry_run_counts_the_frames(run, source, tmp_path):
+    for path in (source / FILE).iterdir():
+        dataset = dcmread(path)
+        pixels = dataset.pixel_array.copy()
+        for left in range(4, 34, 5):  # six strokes of a row
+            pixels[4:11, left : left + 2] = 3000
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(path)
+    _, stdout, _ = run(source, "--dry-run", "--json")
+    assert json.loads(stdout)["series"][0]["frames_looked_at"] == 3
+    code, stdout, said = run(source, tmp_path / "refused", "--json")
+    assert (code, json.loads(stdout)["series"][0]["reason_code"]) == (1, "burned_in_text")
+    assert not found_in(said.encode())
+    code, _, _ = run(source, tmp_path / "masked", "--burned-in-text", "mask")
+    assert code == 0
+    assert dcmread(tmp_path / "masked" / "series-001" / "00001.dcm").pixel_array.max() < 3000

@@ -8,6 +8,7 @@ from ct_series import LESION_MODEL, LUNG_MODEL, Made, make_masks, make_result, m
 
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.suspicion import BurnedInText
 from covnode.deliver.restore import restore_identity
 from covnode.imaging.mask_file import StoredMasks, load_masks, save_masks
 from covnode.interlock.check import check_delivery
@@ -31,14 +32,15 @@ class Delivery:
         check_delivery(self.objects, result=self.result, masks=self.masks, originals=self.originals)
 
 
-def run_stages(folder, layout="axial", *, result=None, **options):
+def run_stages(folder, layout="axial", *, result=None, burned_in_text=BurnedInText.QUARANTINE, **options):
     """De-identify, load, take the known masks, write, restore: the delivery, and the objects before the restoration."""
     for name in ("originals", "results", "outbox"):
         (folder / name).mkdir()
     keys = PseudonymKeys.create(folder / "keys")
     originals = make_series(folder / "originals", layout, **options).paths
     instances = tuple(ReceivedInstance(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in originals)
-    series, identity = deidentify_series(ReceivedSeries("series-1", 1, instances), folder / "copies", keys)
+    received = ReceivedSeries("series-1", 1, instances)
+    series, identity = deidentify_series(received, folder / "copies", keys, burned_in_text)
     volume = load_volume(series)
     lungs, lesions = make_masks(volume.voxels_hu.shape)
     made = Made(series.files, volume, LungMask(lungs, LUNG_MODEL), LesionMask(lesions, LESION_MODEL))
