@@ -57,7 +57,8 @@ E.1-1) and `kept.csv`; a test holds this page to them.
 - With `deidentify.burned_in_text = "mask"` text that is found is overwritten in all frames, such a copy is not
   compressed, says 113101 (Clean Pixel Data Option) and Burned In Annotation NO, and is looked at again; every other
   pixel keeps its bits. Screens, captures and colour are held back all the same.
-- Comments and application data of JPEG's family are searched for the original's values; one found holds the series back.
+- Comments and application data of JPEG's family are searched for the original's values; one found holds the series
+  back.
 - UIDs that PS3.6 does not register become `2.25.` and 128 bits of a keyed digest: the same for the same UID in every
   study, at every time and on every node with the same key, so that references stay whole.
 - Dates move by a number of days that depends on patient and key (1 to 3650 days back): intervals stay. Times stay.
