@@ -55,7 +55,7 @@ def refuse_text(originals: Sequence[Original]) -> None:
     Raises
     ------
     DeidentificationRefused
-        ``burned_in_text``, or ``unreadable_pixels``.
+        ``burned_in_text``, or ``pixel_data_unreadable``.
     OSError
         When a file cannot be read.
     """
@@ -72,7 +72,7 @@ def boxes_to_mask(originals: Sequence[Original]) -> Boxes:
     Raises
     ------
     DeidentificationRefused
-        ``burned_in_text`` where the header speaks of text and none is found; ``unreadable_pixels``.
+        ``burned_in_text`` where the header speaks of text and none is found; ``pixel_data_unreadable``.
     OSError
         When a file cannot be read.
     """

@@ -40,8 +40,8 @@ def deidentify_series(
     ------
     DeidentificationRefused
         ``unreadable_instance``, ``conflicting_identity``, ``burned_in_text``, ``secondary_capture``,
-        ``embedded_overlay``, ``unreadable_pixels``, or ``identity_left`` when the check finds an identifying value in
-        the copy.
+        ``embedded_overlay``, ``pixel_data_unreadable``, or ``identity_left`` when the check finds an identifying
+        value in the copy.
     OSError
         When an original cannot be read or the folder cannot be written.
     """

@@ -27,7 +27,7 @@ def masked_pixels(original: Path, boxes: Boxes, *, little_endian: bool) -> tuple
     Raises
     ------
     DeidentificationRefused
-        ``unreadable_pixels``.
+        ``pixel_data_unreadable``.
     OSError
         When the file cannot be read.
     """

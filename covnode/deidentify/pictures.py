@@ -47,7 +47,7 @@ class Pictures:
         Raises
         ------
         DeidentificationRefused
-            ``unreadable_pixels``.
+            ``pixel_data_unreadable``.
         OSError
             When the file cannot be read.
         """
@@ -72,7 +72,7 @@ class Pictures:
 def unreadable_pixels() -> DeidentificationRefused:
     """Make the refusal of pixels that nobody can look at."""
     return DeidentificationRefused(
-        "an image cannot be decoded, so nobody can say whether it shows text", "unreadable_pixels"
+        "an image cannot be decoded, so nobody can say whether it shows text", "pixel_data_unreadable"
     )
 
 
@@ -82,7 +82,8 @@ def open_pictures(path: Path) -> Pictures:
     Raises
     ------
     DeidentificationRefused
-        ``unreadable_pixels`` when they are in no form that is read here: monochrome, 8, 16 or 32 bits, whole numbers.
+        ``pixel_data_unreadable`` when they are in no form that is read here: monochrome, whole numbers of 8, 16 or
+        32 bits.
     OSError
         When the file cannot be read.
     """

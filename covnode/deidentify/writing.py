@@ -82,7 +82,7 @@ def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
     Raises
     ------
     DeidentificationRefused
-        ``unreadable_pixels`` where they are to be masked.
+        ``pixel_data_unreadable`` where they are to be masked.
     UnreadableError
         When the original cannot be read to the end of its Pixel Data.
     OSError

@@ -1,5 +1,7 @@
 """Text drawn into pixels is found, or masked, in whatever form they come; slices without text pass."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from drawn_text import AIR, BONE, NAME, SIZE, TISSUE, body, glyphs, slice_of, write_over
@@ -19,6 +21,7 @@ from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.suspicion import BurnedInText
 from covnode.errors import DeidentificationRefused
 from covnode.imaging.text import find_text
+from covnode.settings import DeidentifySettings
 
 WHITE = 4095
 DERIVED = {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}
@@ -146,13 +149,19 @@ def test_a_picture_in_colour_is_refused_unseen(tmp_path):
 def test_what_cannot_be_decoded_is_refused(tmp_path, spoil):
     dataset = slice_of(body())
     dataset.PixelData = spoil(dataset.PixelData)
-    assert refusal(tmp_path, [dataset]).code == "unreadable_pixels"
+    assert refusal(tmp_path, [dataset]).code == "pixel_data_unreadable"
 
 
 def test_a_number_of_frames_that_two_readers_read_differently_is_refused(tmp_path):
     dataset = slice_of(np.stack([body(), planted()]))
     dataset.add_new("NumberOfFrames", "IS", b"2.0 ")
-    assert refusal(tmp_path, [dataset]).code == "unreadable_pixels"
+    assert refusal(tmp_path, [dataset]).code == "pixel_data_unreadable"
+
+
+def test_the_setting_names_the_policies():
+    setting = DeidentifySettings.model_fields["burned_in_text"]
+    assert {policy.value for policy in BurnedInText} == set(get_args(setting.annotation))
+    assert BurnedInText(setting.default) is BurnedInText.QUARANTINE
 
 
 class TestMasking:

@@ -38,7 +38,7 @@ PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 SHORTEST_TEXT, SHORTEST_NUMBER = 6, 8
 RUN = re.compile(rb"[ -~]{6,}")
 OFFSET_FROM_UTC = 0x00080201
-FOR_PIXELS = {"secondary_capture", "burned_in_text", "unreadable_pixels"}
+FOR_PIXELS = {"secondary_capture", "burned_in_text", "pixel_data_unreadable"}
 OURS = {"removed", "yes", "modified", "dcm", "113100", "113107"}
 
 
