@@ -7,7 +7,7 @@ window and no unit. Reads nothing: it says where text is, never what it says.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cc3d
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 Plane = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+Labels = NDArray[np.unsignedinteger]
 Boxes = NDArray[np.int64]
 """Shape (n, 4): top, left, bottom, right."""
 
@@ -41,8 +42,6 @@ _GLYPHS = 4
 _MOST_GLYPHS = 1500
 """More in a frame are a page of text."""
 _ALIGNED = 0.7
-_CONNECTIVITIES: tuple[Literal[4, 8], ...] = (4, 8)
-"""Touching glyphs part in the one, slanting strokes hold together in the other."""
 _MARGIN = 2
 _OUTSIDE = np.iinfo(np.int32).min
 """In the margin laid around a frame."""
@@ -76,8 +75,8 @@ def find_text(frame: NDArray[np.integer]) -> tuple[Box, ...]:
         relief = np.pad(plane - _opened(plane), _MARGIN)
         padded = np.pad(plane, _MARGIN, constant_values=_OUTSIDE)
         for contrast, mask in _masks(relief):
-            for connectivity in _CONNECTIVITIES:
-                glyphs = _glyphs(padded, mask, contrast, connectivity) - _MARGIN
+            for labels in _labellings(mask):
+                glyphs = _glyphs(padded, labels, contrast) - _MARGIN
                 found += [Box(*row) for row in _rows(glyphs)]
                 found += [Box(left, top, right, bottom) for top, left, bottom, right in _rows(glyphs[:, [1, 0, 3, 2]])]
     return tuple(sorted(_merged(found)))
@@ -115,15 +114,24 @@ def _masks(relief: Plane) -> Iterator[tuple[int, Mask]]:
         contrast *= 2
 
 
-def _glyphs(plane: Plane, mask: Mask, contrast: int, connectivity: Literal[4, 8]) -> Boxes:
-    """Find the boxes of the components that look like a drawn glyph; the mask is free along the border of its array."""
-    labels = cc3d.connected_components(mask, connectivity=connectivity).ravel()
+def _labellings(mask: Mask) -> Iterator[Labels]:
+    """Label components twice: by edges touching glyphs part, by corners too slanting strokes hold together."""
+    by_edges, count = cc3d.connected_components(mask, connectivity=4, return_N=True)
+    yield by_edges
+    by_corners, fewer = cc3d.connected_components(mask, connectivity=8, return_N=True)
+    if fewer < count:  # else they are the same
+        yield by_corners
+
+
+def _glyphs(plane: Plane, labels: Labels, contrast: int) -> Boxes:
+    """Find the boxes of the components that look like a drawn glyph; none touches the border of the array."""
+    width, labels = labels.shape[1], labels.ravel()
     pixels = np.flatnonzero(labels)
     pixels = pixels[np.argsort(labels[pixels], kind="stable")]  # component by component
     starts = np.flatnonzero(np.diff(labels[pixels], prepend=0))
     sizes = np.diff(starts, append=len(pixels))
     pixels, sizes = _of_some(pixels, sizes, sizes >= _GLYPH_PIXELS[0])
-    boxes = _boxes(pixels, sizes, mask.shape[1])
+    boxes = _boxes(pixels, sizes, width)
     pixels, kept_sizes = _of_some(pixels, sizes, fits := _glyph_like(boxes, sizes))
     if len(kept_sizes) < _GLYPHS:
         return np.empty((0, 4), np.int64)
@@ -153,7 +161,7 @@ def _glyph_like(boxes: Boxes, sizes: Indices) -> Mask:
 
 
 def _contrasts(
-    plane: Plane, labels: NDArray[np.unsignedinteger], pixels: Indices, sizes: Indices
+    plane: Plane, labels: Labels, pixels: Indices, sizes: Indices
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Measure the contrast of each component to what lies around it, and the spread within it and around it, added.
 
