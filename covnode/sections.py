@@ -48,6 +48,11 @@ class DeidentifySettings(Section):
         description="file of private attributes that stay (CSV: creator, tag as 0019,xx23, vr); the node's: none",
     )
 
+    burned_in_text: Literal["quarantine", "mask"] = Field(
+        default="quarantine",
+        description="text found in the pixels: quarantine: the series is held back; mask: it is overwritten",
+    )
+
     @field_validator("options", mode="before")
     @classmethod
     def _explain(cls, value: object) -> object:

@@ -34,7 +34,9 @@ _BASIC = "| ALL | Y | Y | N |"
 _OF_ALL = "| ALL | Y | Y | Y |"
 _OF_EXPORTS = "| `covnode deidentify` | Y | N | Y |"
 _OF_NONE = "| - | N | N | N |"
+_WHERE_MASKED = "| ALL | where text is masked | N | Y |"
 _OF_THEIR_OWN = {
+    "BurnedInAnnotation": "one of 2 terms, else empty; NO where text was masked",
     "PatientID": "`CN-` and 26 letters and digits: a keyed digest of issuer and id",
     "PatientName": "the pseudonymous Patient ID as the family name",
     "SOPInstanceUID": "keyed digest of the UID; of UID and content where several contents share one",
@@ -54,10 +56,17 @@ E.1-1), `kept.csv` and `content.csv`; a test holds this page to them.
   are private elements that no list names, groups 50xx and 60xx, the preamble, private file meta information and
   whatever follows the Pixel Data. Attributes of later editions of the standard are removed until a rule names them;
   that cannot be configured.
-- Pixel Data are copied as they came, compressed ones too, and never decoded. A series whose pixels may show text is
-  held back: Burned In Annotation YES, Secondary Capture classes, an Image Type that names a screen, an overlay in
-  unused bits. Comments and application data of JPEG's family are searched for the original's values; one found holds
-  the series back.
+- Pixel Data are copied as they came, compressed ones too. A series is held back unseen for Burned In Annotation YES,
+  Secondary Capture classes, an Image Type that names a screen, pictures in colour, an overlay in unused bits. Of all
+  others a detector looks for text in each frame that is not ORIGINAL, PRIMARY and AXIAL (or VOLUME), has a Conversion
+  Type, recognizable features, 8 bits, MONOCHROME1 or another modality than CT; and in three frames of what is none of
+  these. What looks like text, and what cannot be decoded, holds the series back.
+  [Record 14](adr/0014-text-in-pixels.md) has the figures: not all text is found.
+- With `deidentify.burned_in_text = "mask"` text that is found is overwritten in all frames, such a copy is not
+  compressed, says 113101 (Clean Pixel Data Option) and Burned In Annotation NO, and is looked at again; every other
+  pixel keeps its bits. Screens, captures and colour are held back all the same.
+- Comments and application data of JPEG's family are searched for the original's values; one found holds the series
+  back.
 - UIDs that PS3.6 does not register become `2.25.` and 128 bits of a keyed digest: the same for the same UID in every
   study of its patient, at every time and on every node with the same keys, so that references stay whole. A patient
   keeps the generation of keys that was the newest at the first series; see [record 13](adr/0013-keys-vault-audit.md).
@@ -115,7 +124,7 @@ def _profiles() -> str:
     lines += ["| Profile | Option | AE | De-identifier | Re-identifier | Configurable |", "|---|---|---|---|---|---|"]
     for name, option in _PROFILES.items():
         answers = _OF_NONE if option is None else _OF_ALL if option in OF_THE_NODE else _OF_EXPORTS
-        answers = _BASIC if name == "Basic Profile" else answers
+        answers = {"Basic Profile": _BASIC, "Clean Pixel Data": _WHERE_MASKED}.get(name, answers)
         lines.append(f"| Basic Application Level Confidentiality | {name} {answers}")
     codes = ", ".join(f'({value}, DCM, "{meaning}")' for value, meaning in node_profile().method_codes)
     others = ", ".join(

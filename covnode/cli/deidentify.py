@@ -23,7 +23,7 @@ from covnode.deidentify import key_file
 from covnode.deidentify.dry_run import Attribute
 from covnode.deidentify.key_file import KeyFile
 from covnode.deidentify.keys import Pseudonyms
-from covnode.deidentify.options import METHOD
+from covnode.deidentify.options import METHOD, BurnedInText
 from covnode.deidentify.profile import Profile
 from covnode.errors import ConfigurationError
 from covnode.sections import DeidentifyOption, DeidentifySettings
@@ -84,6 +84,13 @@ def deidentify(
             show_default=False,
         ),
     ] = None,
+    burned_in_text: Annotated[
+        BurnedInText | None,
+        typer.Option(
+            help="Text found in the pixels: hold the series back, or overwrite it and write what is left.",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,12 +101,16 @@ def deidentify(
 
     Example: `covnode deidentify /data/in /data/out`
 
+    Example: `covnode deidentify /data/in /data/out --burned-in-text mask`
+
     Example: `covnode deidentify /data/in --dry-run --json`
 
     Example: `covnode deidentify /data/in /data/out --option clean_descriptors --option retain_uids --dates full`
     """
     private = None if safe_private is None else str(safe_private)
-    profile = _profile_of(home_of(home), {"options": option, "dates": dates, "safe_private": private})
+    text = None if burned_in_text is None else burned_in_text.value
+    given = {"options": option, "dates": dates, "safe_private": private, "burned_in_text": text}
+    profile = _profile_of(home_of(home), given)
     if dry_run:
         if report is not None:
             raise typer.BadParameter("a dry run writes nothing: use --json.", param_hint="--report")
@@ -130,7 +141,7 @@ def _foretell(source: Path, profile: Profile, *, as_json: bool) -> None:
     with counting_progress() as progress:
         task = progress.add_task("reading", total=None)
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
-        outcomes = foretell_series(inputs)
+        outcomes = foretell_series(inputs, profile)
         files = [file for series in inputs.series for file in series]
         task = progress.add_task("listing attributes", total=len(files))
         counts, unreadable = foretell_attributes(
@@ -211,7 +222,7 @@ def _as_json(outcome: SeriesOutcome, verdict: str) -> dict[str, Any]:
 def _foretold(outcome: SeriesOutcome) -> dict[str, Any]:
     row = _as_json(outcome, "not refused by its headers")
     del row["folder"], row["instances"]
-    return row
+    return row | {"frames_looked_at": outcome.frames_looked_at}
 
 
 def _attributes(counts: Mapping[Attribute, int]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """De-identifies a series: PS3.15 Annex E on every file, then an independent check, or nothing at all.
 
 Comes from receive (a ReceivedSeries, identity inside); goes to the queue as a DeidentifiedSeries, and to the vault as
-an Identity. Pixel data are copied byte for byte, never decoded. Never leaves a file behind that the check refused.
+an Identity. Pixel data are looked at for text and copied byte for byte, unless text in them is to be masked. Never
+leaves a file behind that the check refused.
 """
 
 import hashlib
@@ -9,15 +10,17 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
+from covnode.deidentify.burned_in import Boxes, boxes_to_mask, refuse_text, refuse_text_left
 from covnode.deidentify.cleaning import Cleaner
 from covnode.deidentify.elements import Encoding, UnreadableError
 from covnode.deidentify.keys import PatientPseudonyms, Pseudonyms
 from covnode.deidentify.leaks import LeakCheck
-from covnode.deidentify.options import Option
+from covnode.deidentify.options import BurnedInText, Option
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
 from covnode.deidentify.profile import Profile, node_profile
@@ -46,22 +49,28 @@ def deidentify_series(
     ------
     DeidentificationRefused
         ``unreadable_instance``, ``conflicting_identity``, ``burned_in_text``, ``secondary_capture``,
-        ``embedded_overlay``, or ``identity_left`` when the check finds an identifying value in the copy.
+        ``embedded_overlay``, ``pixel_data_unreadable``, or ``identity_left`` when the check finds an identifying
+        value in the copy.
     OSError
         When an original cannot be read or the folder cannot be written.
     """
-    originals = read_originals(series.instances)
+    profile = profile or node_profile()
+    originals = read_originals(series.instances, profile.burned_in_text)
     patient = read_patient(originals[0].path)
     # a patient without an id is known by the study alone
     whose = (patient.issuer, patient.patient_id)
     of_patient = pseudonyms.of(*(whose if patient.patient_id.strip() else ("study", originals[0].study_instance_uid)))
-    check = LeakCheck(profile or node_profile())
-    copies = _copies(originals, of_patient, check)
+    check = LeakCheck(profile)
+    boxes = boxes_to_mask(originals) if profile.burned_in_text is BurnedInText.MASK else {}
+    copies = _copies(originals, of_patient, check, boxes)
     draft = draft_of(out)
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
     try:
-        names = _write(originals, copies, check, draft)
+        with _looking_for_text(originals, profile):
+            names = _write(originals, copies, check, draft)
+        if boxes:
+            refuse_text_left([draft / name for name in names], originals)
         _publish(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -79,7 +88,21 @@ def draft_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.draft")
 
 
-def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms, check: LeakCheck) -> tuple[Copy, ...]:
+@contextmanager
+def _looking_for_text(originals: tuple[Original, ...], profile: Profile) -> Iterator[None]:
+    """Look at pixels that are not to be masked while the copies are made: decoding leaves the interpreter free."""
+    if profile.burned_in_text is not BurnedInText.QUARANTINE:
+        yield
+        return
+    with ThreadPoolExecutor(1, "look") as thread:
+        looked = thread.submit(refuse_text, originals)
+        yield
+        looked.result()
+
+
+def _copies(
+    originals: tuple[Original, ...], pseudonyms: PatientPseudonyms, check: LeakCheck, boxes: Boxes
+) -> tuple[Copy, ...]:
     """One per original; where several contents share a SOP Instance UID, each gets one of its own, if UIDs are new."""
     uses = Counter(original.sop_instance_uid for original in originals)
     first, keys, profile = originals[0], pseudonyms.keys, check.profile
@@ -103,6 +126,7 @@ def _copies(originals: tuple[Original, ...], pseudonyms: PatientPseudonyms, chec
             sop_instance_uid=uid(original),
             frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
             patient_id=pseudonyms.patient_id,
+            boxes=boxes,
         )
         for original in originals
     )

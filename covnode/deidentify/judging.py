@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from covnode.deidentify.descriptions import is_clean
 from covnode.deidentify.identifying import SHORTEST_FRAGMENT, Identifying, fold, words_of
-from covnode.deidentify.options import METHOD
+from covnode.deidentify.options import CLEAN_PIXELS, METHOD
 from covnode.deidentify.profile import Profile, Rule
 from covnode.deidentify.registered_codes import Codes, registered_codes
 from covnode.deidentify.values import BINARY_BYTES, DUMMY_TEXT, STRING_VRS, is_registered, is_uid
@@ -109,7 +109,8 @@ class Values:
 
 
 def _constants(profile: Profile) -> frozenset[str]:
-    ours = {fold(text) for code in profile.method_codes for text in code} | {fold(profile.longitudinal_information)}
+    codes = (*profile.method_codes, CLEAN_PIXELS)
+    ours = {fold(text) for code in codes for text in code} | {fold(profile.longitudinal_information)}
     return _CONSTANTS | ours | {fold(text) for code in registered_codes(Codes.REGIONS).values() for text in code}
 
 

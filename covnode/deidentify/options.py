@@ -5,10 +5,12 @@ De-identification Method Code Sequence). Data only.
 """
 
 from collections.abc import Iterable
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 METHOD = "covnode: PS3.15 2026c Annex E, by Method Code Sequence"
 BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
+CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
+"""Stated by the copies whose pixels were masked, and by no other."""
 
 
 class Option(StrEnum):
@@ -28,6 +30,13 @@ class Option(StrEnum):
     UIDS = "retain_uids"
     SAFE_PRIVATE = "retain_safe_private"
     INSTITUTION_IDENTITY = "retain_institution_identity"
+
+
+class BurnedInText(Enum):
+    """What is done about text in the pixels; the value is that of the setting."""
+
+    QUARANTINE = "quarantine"
+    MASK = "mask"
 
 
 RETAIN_AS_SENT = frozenset(

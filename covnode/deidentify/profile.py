@@ -23,6 +23,7 @@ from covnode.deidentify.options import (
     METHODS,
     RETAIN_AS_SENT,
     RETAIN_TEXT,
+    BurnedInText,
     Option,
     longitudinal_information,
     method_codes,
@@ -110,12 +111,15 @@ class Profile:
         By tag; a tag that is not in it is removed (so are 50xx and 60xx, whose rows are all X).
     clauses
         By tag: which table, or list, the rule is from; for people.
+    burned_in_text
+        What is done about text in the pixels.
     """
 
     options: frozenset[Option]
     rules: Mapping[int, Rule]
     clauses: Mapping[int, str]
     safe_private: SafePrivate
+    burned_in_text: BurnedInText = BurnedInText.QUARANTINE
 
     @property
     def method_codes(self) -> tuple[tuple[str, str], ...]:

@@ -4,9 +4,10 @@ Comes from settings; goes to the intake and to ``covnode deidentify``. Never let
 must not see: docs/adr/0012.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from covnode.deidentify.options import Option
+from covnode.deidentify.options import BurnedInText, Option
 from covnode.deidentify.profile import Profile, build_profile
 from covnode.deidentify.safe_private import load_safe_private
 from covnode.errors import ConfigurationError
@@ -32,9 +33,11 @@ def profile_of(settings: DeidentifySettings) -> Profile:
         The list of safe private attributes cannot be used.
     """
     options = frozenset(Option(name) for name in settings.options) | _DATES[settings.dates]
-    if not settings.safe_private:
-        return build_profile(options)
-    return build_profile(options | {Option.SAFE_PRIVATE}, load_safe_private(Path(settings.safe_private)))
+    if settings.safe_private:
+        profile = build_profile(options | {Option.SAFE_PRIVATE}, load_safe_private(Path(settings.safe_private)))
+    else:
+        profile = build_profile(options)
+    return replace(profile, burned_in_text=BurnedInText(settings.burned_in_text))
 
 
 def profile_of_the_node(settings: DeidentifySettings) -> Profile:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from covnode.deidentify.burned_in import frames_looked_at
 from covnode.deidentify.dry_run import Attribute, attributes_of
 from covnode.deidentify.elements import UnreadableError
 from covnode.deidentify.engine import deidentify_series, draft_of
@@ -82,6 +83,8 @@ class SeriesOutcome:
         Number of files written: each content once.
     code, reason
         Why it is refused; None when it is not.
+    frames_looked_at
+        In a dry run: number of frames whose pixels would be looked at for text first.
     """
 
     number: int
@@ -89,6 +92,7 @@ class SeriesOutcome:
     instances: int
     code: str | None = None
     reason: str | None = None
+    frames_looked_at: int = 0
 
     @property
     def folder(self) -> str:
@@ -229,20 +233,22 @@ def _content_digest(path: Path) -> str:
         return digest_of(file)
 
 
-def foretell_series(inputs: Inputs) -> list[SeriesOutcome]:
-    """State for each series whether its headers alone make the engine refuse it; the check of the copy may yet."""
+def foretell_series(inputs: Inputs, profile: Profile) -> list[SeriesOutcome]:
+    """State for each series whether its headers alone make the engine refuse it; pixels and copy may yet."""
     outcomes = []
     for number, files in enumerate(inputs.series, start=1):
         # in place of the digest, which would read all bytes: every file counts
         instances = tuple(ReceivedInstance(file.path, f"{file.number:09d}") for file in files)
         try:
-            read_patient(read_originals(instances)[0].path)
+            originals = read_originals(instances, profile.burned_in_text)
+            read_patient(originals[0].path)
         except DeidentificationRefused as error:
             outcomes.append(SeriesOutcome(number, files, len(files), error.code, str(error)))
         except OSError as error:
             outcomes.append(SeriesOutcome(number, files, len(files), _UNREADABLE_FILE, _why_unreadable(error)))
         else:
-            outcomes.append(SeriesOutcome(number, files, len(files)))
+            looked_at = frames_looked_at(originals)
+            outcomes.append(SeriesOutcome(number, files, len(files), frames_looked_at=looked_at))
     return outcomes
 
 

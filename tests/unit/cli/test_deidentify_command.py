@@ -304,3 +304,21 @@ def test_no_file_of_the_input_is_changed(run, source, tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in source.rglob("*") if path.is_file()}
     run(source, tmp_path / "out")
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
+
+
+def test_text_in_pixels_is_refused_or_masked_as_asked_and_the_dry_run_counts_the_frames(run, source, tmp_path):
+    for path in (source / FILE).iterdir():
+        dataset = dcmread(path)
+        pixels = dataset.pixel_array.copy()
+        for left in range(4, 34, 5):  # six strokes of a row
+            pixels[4:11, left : left + 2] = 3000
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(path)
+    _, stdout, _ = run(source, "--dry-run", "--json")
+    assert json.loads(stdout)["series"][0]["frames_looked_at"] == 3
+    code, stdout, said = run(source, tmp_path / "refused", "--json")
+    assert (code, json.loads(stdout)["series"][0]["reason_code"]) == (1, "burned_in_text")
+    assert not found_in(said.encode())
+    code, _, _ = run(source, tmp_path / "masked", "--burned-in-text", "mask")
+    assert code == 0
+    assert dcmread(tmp_path / "masked" / "series-001" / "00001.dcm").pixel_array.max() < 3000

@@ -206,6 +206,7 @@ class TestCopies:
             check.verify(copy)
 
 
+@pytest.mark.usefixtures("pixels_unseen")
 def test_surplus_bytes_in_native_pixel_data_are_searched(tmp_path):
     pixels = ct_slice().PixelData
     deidentify_series(received(tmp_path / "in", [ct_slice(PixelData=pixels + b"\0\0")]), tmp_path / "out", KEYS)

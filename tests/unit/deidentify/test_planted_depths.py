@@ -22,6 +22,8 @@ DEEPEST = 6
 STRINGS = ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 VRS = [*STRINGS, *["AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV"]]
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+pytestmark = pytest.mark.usefixtures("pixels_unseen")
+
 NAMES_OF_THE_INSTANCE = "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID"
 DEVICE_TEXTS = "Manufacturer ManufacturerModelName ConvolutionKernel"
 LEFT_ALONE = {tag_for_keyword(k) for k in f"{NAMES_OF_THE_INSTANCE} {DEVICE_TEXTS} SpecificCharacterSet".split()}
