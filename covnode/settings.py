@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
+from pydantic import Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
+from covnode.sections import DeidentifySettings, Section
 
 CONFIG_NAME = "covnode.toml"
 _ENVIRONMENT_PREFIX = "COVNODE__"
@@ -21,22 +22,18 @@ CT_KEYWORDS = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhan
 """The SOP classes that the node can analyse, by keyword."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 # PS3.5 table 6.2-1: ASCII without a backslash, not spaces alone.
 AETitle = Annotated[str, StringConstraints(max_length=16, pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$")]
 
 
-class NodeSettings(_Section):
+class NodeSettings(Section):
     """The node as others see it."""
 
     ae_title: AETitle = Field(default="COVNODE", description="AE title of this node")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
 
 
-class ReceiveSettings(_Section):
+class ReceiveSettings(Section):
     """The front door: C-STORE, C-ECHO and storage commitment, without TLS."""
 
     enabled: bool = Field(default=True, description="listen without TLS")
@@ -71,7 +68,7 @@ class ReceiveSettings(_Section):
     )
 
 
-class CompletenessSettings(_Section):
+class CompletenessSettings(Section):
     """When a series counts as complete."""
 
     idle_s: float = Field(default=5.0, gt=0, description="quiet time after the release, when the slices show no gap")
@@ -85,7 +82,7 @@ class CompletenessSettings(_Section):
     )
 
 
-class ChoiceSettings(_Section):
+class ChoiceSettings(Section):
     """Which series of a study are analysed."""
 
     analyse: Literal["best", "all"] = Field(
@@ -98,7 +95,7 @@ class ChoiceSettings(_Section):
     rules: str = Field(default="", description="file of rules (TOML) in place of those that ship; empty: those")
 
 
-class TlsSettings(_Section):
+class TlsSettings(Section):
     """DICOM TLS (BCP 195 profile of PS3.15 B.9 and later), on a port of its own."""
 
     enabled: bool = Field(default=False, description="listen with TLS")
@@ -110,7 +107,7 @@ class TlsSettings(_Section):
     )
 
 
-class StowSettings(_Section):
+class StowSettings(Section):
     """DICOMweb: STOW-RS in."""
 
     enabled: bool = Field(default=False, description="listen for STOW-RS")
@@ -121,7 +118,7 @@ class StowSettings(_Section):
     max_instance_mb: float = Field(default=4096.0, gt=0, description="a larger instance is refused")
 
 
-class CommitmentSettings(_Section):
+class CommitmentSettings(Section):
     """Storage Commitment Push Model SCP."""
 
     enabled: bool = Field(default=True, description="answer storage commitment requests")
@@ -131,13 +128,16 @@ class CommitmentSettings(_Section):
     )
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where the truth lives."""
 
     url: str = Field(default="", description="SQLAlchemy URL; empty: covnode.db in the home folder")
+    worker_url: str = Field(
+        default="", description="the same for the worker, whose role cannot read identities; empty: url"
+    )
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """The analysis."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
@@ -149,7 +149,7 @@ class WorkerSettings(_Section):
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: one per core")
 
 
-class DeliverSettings(_Section):
+class DeliverSettings(Section):
     """The way back."""
 
     first_retry_s: float = Field(default=5.0, gt=0, description="delay after the first failure; doubles each time")
@@ -158,7 +158,7 @@ class DeliverSettings(_Section):
     timeout_s: float = Field(default=60.0, gt=0, description="an answer of the peer is awaited this long")
 
 
-class PeerSettings(_Section):
+class PeerSettings(Section):
     """One other AE."""
 
     ae_title: AETitle
@@ -173,7 +173,7 @@ class PeerSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     node: NodeSettings = NodeSettings()
@@ -183,10 +183,16 @@ class Settings(_Section):
     commitment: CommitmentSettings = CommitmentSettings()
     completeness: CompletenessSettings = CompletenessSettings()
     choice: ChoiceSettings = ChoiceSettings()
+    deidentify: DeidentifySettings = DeidentifySettings()
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     deliver: DeliverSettings = DeliverSettings()
     peers: dict[str, PeerSettings] = Field(default_factory=dict)
+
+    def of_worker(self) -> "Settings":
+        """Return what the worker runs with: its own way into the database in place of the node's."""
+        url = self.database.worker_url or self.database.url
+        return self.model_copy(update={"database": DatabaseSettings(url=url)})
 
     def peers_called(self, ae_title: str) -> dict[str, PeerSettings]:
         """Return the peers of that AE title, by name."""
@@ -208,6 +214,7 @@ class Home:
         self.results = self.root / "results"
         self.outbox = self.root / "outbox"
         self.models = self.root / "models"
+        self.scratch = self.root / "scratch"
         self.locks = self.root / "locks"
         self.associations = self.locks / "associations"
 

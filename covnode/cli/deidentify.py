@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.table import Table
@@ -14,15 +14,21 @@ from covnode.cli.console import (
     JsonOption,
     counting_progress,
     home_of,
+    node_of,
     print_json,
     show_rows,
     stdout,
 )
+from covnode.deidentify import key_file
 from covnode.deidentify.dry_run import Attribute
-from covnode.deidentify.keys import PseudonymKeys
-from covnode.deidentify.profile import METHOD, METHOD_CODES
+from covnode.deidentify.key_file import KeyFile
+from covnode.deidentify.keys import Pseudonyms
+from covnode.deidentify.options import METHOD, BurnedInText
+from covnode.deidentify.profile import Profile
 from covnode.errors import ConfigurationError
-from covnode.settings import Home
+from covnode.sections import DeidentifyOption, DeidentifySettings
+from covnode.settings import Home, load_settings, validated
+from covnode.wiring.deidentify_profile import profile_of
 from covnode.wiring.deidentifying import (
     Inputs,
     SeriesOutcome,
@@ -33,8 +39,11 @@ from covnode.wiring.deidentifying import (
     foretell_series,
     read_inputs,
 )
+from covnode.wiring.patients import PatientsInStore
 
 _SOMETHING_REFUSED = 1
+_OF_K_AND_C = "K and C: a value of another form than the rule asks for is emptied, or goes as the Basic Profile says."
+_NAMES = ", ".join(get_args(DeidentifyOption))
 
 
 def deidentify(
@@ -48,12 +57,40 @@ def deidentify(
             metavar="OUT", help="Folder to make; it must not exist or be empty. Not asked for with --dry-run."
         ),
     ] = None,
+    *,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what --json prints to a file, too.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing: list every attribute and what would become of it.")
     ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"An option beside the Basic Profile, again for each; in place of the configuration's: {_NAMES}.",
+            show_default=False,
+        ),
+    ] = None,
+    dates: Annotated[
+        str | None,
+        typer.Option(metavar="modified|full|removed", help="What becomes of dates and times.", show_default=False),
+    ] = None,
+    safe_private: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Private attributes that stay: CSV with the columns creator, tag (as 0019,xx23) and vr.",
+            show_default=False,
+        ),
+    ] = None,
+    burned_in_text: Annotated[
+        BurnedInText | None,
+        typer.Option(
+            help="Text found in the pixels: hold the series back, or overwrite it and write what is left.",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,17 +101,25 @@ def deidentify(
 
     Example: `covnode deidentify /data/in /data/out`
 
+    Example: `covnode deidentify /data/in /data/out --burned-in-text mask`
+
     Example: `covnode deidentify /data/in --dry-run --json`
+
+    Example: `covnode deidentify /data/in /data/out --option clean_descriptors --option retain_uids --dates full`
     """
+    private = None if safe_private is None else str(safe_private)
+    text = None if burned_in_text is None else burned_in_text.value
+    given = {"options": option, "dates": dates, "safe_private": private, "burned_in_text": text}
+    profile = _profile_of(home_of(home), given)
     if dry_run:
         if report is not None:
             raise typer.BadParameter("a dry run writes nothing: use --json.", param_hint="--report")
-        _foretell(source, as_json=as_json)
+        _foretell(source, profile, as_json=as_json)
         return
     if out is None:
         raise typer.BadParameter("name the folder to write to, or use --dry-run.", param_hint="OUT")
     check_out(source, out)
-    keys = _keys_of(home_of(home))
+    pseudonyms = _pseudonyms_of(home_of(home))
     if report is not None:
         _check_report(report)
     with counting_progress() as progress:
@@ -82,40 +127,59 @@ def deidentify(
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
         task = progress.add_task("de-identifying", total=sum(map(len, inputs.series)))
         outcomes = []
-        for outcome in deidentify_inputs(inputs, out, keys):
+        for outcome in deidentify_inputs(inputs, out, pseudonyms, profile):
             outcomes.append(outcome)
             progress.advance(task, len(outcome.files))
-    told = _header() | {"series": [_as_json(outcome, "written") for outcome in outcomes]}
+    told = _header(profile) | {"series": [_as_json(outcome, "written") for outcome in outcomes]}
     told |= _left_out(inputs, inputs.unreadable)
     if report is not None:
         _write_report(report, told)
     _show(told, as_json=as_json)
 
 
-def _foretell(source: Path, *, as_json: bool) -> None:
+def _foretell(source: Path, profile: Profile, *, as_json: bool) -> None:
     with counting_progress() as progress:
         task = progress.add_task("reading", total=None)
         inputs = read_inputs(source, lambda done, total: progress.update(task, completed=done, total=total))
-        outcomes = foretell_series(inputs)
+        outcomes = foretell_series(inputs, profile)
         files = [file for series in inputs.series for file in series]
         task = progress.add_task("listing attributes", total=len(files))
-        counts, unreadable = foretell_attributes(files, lambda done, _total: progress.update(task, completed=done))
-    told = _header() | {"attributes": _attributes(counts)}
+        counts, unreadable = foretell_attributes(
+            files, profile, lambda done, _total: progress.update(task, completed=done)
+        )
+    told = _header(profile) | {"attributes": _attributes(counts)}
     told |= {"series": [_foretold(outcome) for outcome in outcomes]}
     told |= _left_out(inputs, (*inputs.unreadable, *unreadable))
     if not as_json:
         _show_attributes(told["attributes"])
-        stdout.print("K and C: a value of another form than the rule asks for is emptied.", highlight=False)
+        stdout.print(_OF_K_AND_C, highlight=False)
     _show(told, as_json=as_json)
 
 
-def _keys_of(home: Home) -> PseudonymKeys:
+def _profile_of(home: Home, given: Mapping[str, object]) -> Profile:
+    """Make the profile of the configuration, if there is one, and of what the command line puts in its place."""
+    configured = load_settings(home).deidentify if home.config.exists() else DeidentifySettings()
+    said = {
+        name: str(value) if isinstance(value, Path) else value for name, value in given.items() if value is not None
+    }
+    try:
+        settings = validated({"deidentify": configured.model_dump() | said}, "the command line").deidentify
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from None
+    return profile_of(settings)
+
+
+def _pseudonyms_of(home: Home) -> Pseudonyms:
+    """Return the node's pseudonyms, with its memory of patients; a key file alone gives those of its newest key."""
     if not home.keys.exists():
         raise ConfigurationError(
             f"{home.root} holds no key of a node: run `covnode init`, or name the node's folder by --home or "
             "COVNODE_HOME."
         )
-    return PseudonymKeys.load(home.keys)
+    if not home.config.exists():
+        ring = key_file.load(home.keys)
+        return ring.of_generation(ring.newest)
+    return PatientsInStore(node_of(home.root).transaction, KeyFile(home.keys))
 
 
 def _check_report(report: Path) -> None:
@@ -136,10 +200,10 @@ def _write_report(report: Path, told: Mapping[str, object]) -> None:
         ) from None
 
 
-def _header() -> dict[str, Any]:
+def _header(profile: Profile) -> dict[str, Any]:
     """State what did it, and by which rules."""
-    profile, *options = [{"code": code, "scheme": "DCM", "meaning": meaning} for code, meaning in METHOD_CODES]
-    return {"software": "covnode", "version": __version__, "method": METHOD, "profile": profile, "options": options}
+    basic, *options = [{"code": code, "scheme": "DCM", "meaning": meaning} for code, meaning in profile.method_codes]
+    return {"software": "covnode", "version": __version__, "method": METHOD, "profile": basic, "options": options}
 
 
 def _as_json(outcome: SeriesOutcome, verdict: str) -> dict[str, Any]:
@@ -158,7 +222,7 @@ def _as_json(outcome: SeriesOutcome, verdict: str) -> dict[str, Any]:
 def _foretold(outcome: SeriesOutcome) -> dict[str, Any]:
     row = _as_json(outcome, "not refused by its headers")
     del row["folder"], row["instances"]
-    return row
+    return row | {"frames_looked_at": outcome.frames_looked_at}
 
 
 def _attributes(counts: Mapping[Attribute, int]) -> list[dict[str, Any]]:

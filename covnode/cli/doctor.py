@@ -8,7 +8,7 @@ import typer
 
 from covnode.cli.console import HomeOption, JsonOption, home_of, show_rows
 from covnode.clock import utc_now
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.deliver.scu import echo
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.queue.leases import SILENT_S
@@ -16,9 +16,12 @@ from covnode.receive.commitment import REQUEST_SUFFIX
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.tls import ReloadingServerContext, expires_at
 from covnode.settings import PeerSettings, Settings
-from covnode.store import executors, views
+from covnode.store import executors, vault, views
+from covnode.wiring import landlock
 from covnode.wiring.commitments import GIVEN_UP
+from covnode.wiring.confinement import WAY_OUT
 from covnode.wiring.fetching import reachable
+from covnode.wiring.key_rotation import behind, untied
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, open_node
 from covnode.wiring.sender import destination_of
@@ -38,7 +41,9 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     checks: dict[str, Check] = {
         "keys": _keys,
         "folders": _folders,
+        "confinement": _confinement,
         "database": _database,
+        "vault": _vault,
         "disk": _disk,
         "models": _models,
         "processes": _processes,
@@ -63,8 +68,30 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 def _keys(node: Node) -> str:
-    PseudonymKeys.load(node.home.keys)
-    return "readable by the node's user alone"
+    newest = key_file.load(node.home.keys).newest
+    return f"readable by the node's user alone; generation {newest} is the newest"
+
+
+def _vault(node: Node) -> str:
+    node.require_current_database()
+    newest = key_file.load(node.home.keys).newest
+    with node.transaction() as session:
+        held, old, not_tied = vault.count(session), behind(session, newest), untied(session)
+    if not_tied:
+        raise CovnodeError(
+            f"{not_tied} of {held} identities are tied to no pseudonym: run 'covnode db upgrade'; if that "
+            "does not mend it, the key file is not the one that sealed them"
+        )
+    if old:
+        return f"{held} identities; {old} rows are sealed by an older generation: 'covnode identities rotate --resume'"
+    return f"{held} identities, sealed by generation {newest}"
+
+
+def _confinement(_node: Node) -> str:
+    version = landlock.version()
+    if not version:
+        return f"the kernel has no Landlock, so the worker could open the key file: {WAY_OUT}"
+    return f"the kernel (Landlock {version}) opens neither keys nor received images to the worker"
 
 
 def _folders(node: Node) -> str:

@@ -18,7 +18,7 @@ from covnode.cli.console import (
     stderr,
     stdout,
 )
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.receive.query import FoundSeries
 from covnode.receive.retrieve import SubOperations
@@ -54,7 +54,7 @@ def fetch(
     # A warning of pydicom quotes the value that it warns about.
     warnings.simplefilter("ignore")
     node = node_of(home)
-    fetching = Fetching(node, PseudonymKeys.load(node.home.keys), peer_of(node.settings, peer))
+    fetching = Fetching(node, key_file.load(node.home.keys).digest, peer_of(node.settings, peer))
     if priors:
         found = fetching.priors(patient)[:newest]
         if list_only:

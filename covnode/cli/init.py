@@ -9,7 +9,7 @@ import typer
 from covnode.cli.console import HomeOption, home_of, parse_address, stdout
 from covnode.cli.peer import peer_table
 from covnode.cli.settings_file import default_document, write_document
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError
 from covnode.settings import NodeSettings, ReceiveSettings, validated
 from covnode.wiring.node import open_node
@@ -43,7 +43,7 @@ def init(
     for folder in place.folders:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not place.keys.exists():
-        PseudonymKeys.create(place.keys)
+        key_file.create(place.keys)
     write_document(place, document)
     open_node(place).upgrade_database()
     stdout.print(f"The node's folder is {place.root}")

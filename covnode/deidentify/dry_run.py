@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydicom.datadict import keyword_for_tag
 
-from covnode.deidentify.cleaning import CODE_ELEMENTS, vr_in_force
+from covnode.deidentify.cleaning import vr_in_force
 from covnode.deidentify.elements import (
     EXPLICIT_LITTLE,
     PIXEL_DATA,
@@ -27,7 +27,10 @@ from covnode.deidentify.elements import (
     pixel_data_stop,
     vr_of,
 )
-from covnode.deidentify.profile import Action, clauses, rules
+from covnode.deidentify.options import METHODS, Option
+from covnode.deidentify.profile import Action, Profile, node_profile
+from covnode.deidentify.registered_codes import CODE_ELEMENTS
+from covnode.deidentify.safe_private import Blocks, is_private
 
 _ITEM_TAG = b"\xfe\xff\x00\xe0"
 _MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020003
@@ -40,8 +43,9 @@ _META = "PS3.10 section 7.1: file meta information written anew"
 _SAYS_DEIDENTIFIED = "PS3.15 E.1.1: says that the copy is de-identified, written anew"
 _NOT_LISTED = "PS3.15 E.1.1 / not listed: removed"
 _PRIVATE = f"{_BASIC}, private attributes: removed"
-_PIXELS = "PS3.15 E.3.1 not applied: Pixel Data as sent, no image that may show text"
+_PIXELS = "Pixel Data as sent, unless text is found in them (PS3.15 E.3.1): see frames_looked_at of the series"
 _AFTER_PIXELS = "after Pixel Data: removed"
+_SAFE_PRIVATE = f"PS3.15 E.3.10, {METHODS[Option.SAFE_PRIVATE][1]}: on the site's list"
 _WITH_ITS_SEQUENCE = "removed with the sequence that holds it"
 _CONTRADICTS = "VR of the file contradicts the standard's: removed"
 _NO_PART_OF_A_CODE = "no part of a registered code: removed"
@@ -96,22 +100,25 @@ class _Holder:
 
 @dataclass
 class _Walk:
+    profile: Profile
     data: Buffer
     found: set[Attribute] = field(default_factory=set)
 
     def walk(self, some: Iterable[Element], encoding: Encoding, holder: _Holder) -> None:
+        blocks = Blocks()
         for element in some:
             if element.tag >> 16 == 0xFFFE:  # a delimiter, no attribute
                 continue
-            action, source = _decision(element, holder)
+            blocks.note(element, self.data)
+            action, source = self._decision(element, holder, blocks)
             tags = (*holder.tags, element.tag)
             self.found.add(Attribute(tags, _vr_shown(element), action, source))
             if self._holds_items(element):
-                self._walk_items(element, encoding, _inside(element, action, tags))
+                self._walk_items(element, encoding, self._inside(element, action, tags))
 
     def _walk_items(self, sequence: Element, encoding: Encoding, holder: _Holder) -> None:
         inner = inner_encoding(sequence, encoding)
-        inside = _Walk(self.data)
+        inside = _Walk(self.profile, self.data)
         try:
             for start, stop in items(self.data, sequence, inner):
                 inside.walk(elements(self.data, start, stop, inner), inner, holder)
@@ -130,12 +137,55 @@ class _Walk:
             return False
         return element.undefined or self.data[element.start : element.start + 4] == _ITEM_TAG
 
+    def _decision(self, element: Element, holder: _Holder, blocks: Blocks) -> tuple[Action, str]:
+        tag = element.tag
+        if holder.is_gone:
+            return Action.REMOVE, _WITH_ITS_SEQUENCE
+        if is_private(tag):
+            return self._on_private(element, blocks)
+        clauses = self.profile.clauses
+        if holder.is_code:
+            is_part = tag in CODE_ELEMENTS
+            return (Action.KEEP, clauses[holder.tags[-1]]) if is_part else (Action.REMOVE, _NO_PART_OF_A_CODE)
+        if not holder.tags and tag in _WRITTEN_ANEW:
+            return Action.DUMMY, _SAYS_DEIDENTIFIED
+        return self._by_rule(element)
 
-def attributes_of(path: Path) -> set[Attribute]:
+    def _by_rule(self, element: Element) -> tuple[Action, str]:
+        tag = element.tag
+        rule = self.profile.rules.get(tag)
+        if rule is None:
+            return Action.REMOVE, _why_unlisted(tag)
+        vr = vr_in_force(element)
+        if rule.action is not Action.REMOVE and (not vr or (element.undefined and vr != "SQ")):
+            return Action.REMOVE, _CONTRADICTS
+        return rule.action, self.profile.clauses[tag]
+
+    def _on_private(self, element: Element, blocks: Blocks) -> tuple[Action, str]:
+        if self.profile.safe_private.names(blocks.owners.get(element.tag), element.tag):
+            return Action.KEEP, _SAFE_PRIVATE
+        safe = self.profile.private(blocks.owner(element.tag), element.tag)
+        if safe is None:
+            return Action.REMOVE, _PRIVATE
+        return (safe[0].action, _SAFE_PRIVATE) if element.vr in {safe[1], ""} else (Action.REMOVE, _CONTRADICTS)
+
+    def _inside(self, element: Element, action: Action, tags: tuple[int, ...]) -> _Holder:
+        rule = self.profile.rules.get(element.tag)
+        # of what is written anew (D, at the root) no item of the input stays
+        is_gone = action in {Action.REMOVE, Action.ZERO} or (rule is None and not is_private(element.tag))
+        return _Holder(tags, is_gone=is_gone, is_code=rule is not None and rule.codes is not None)
+
+
+def attributes_of(path: Path, profile: Profile | None = None) -> set[Attribute]:
     """List the attributes of a Part 10 file at every depth, in private sequences too, with what becomes of each.
 
     The action is that of the rule: K and C keep or move only a value of the form that the rule asks for, and empty any
-    other.
+    other, or do with it as the Basic Profile says.
+
+    Parameters
+    ----------
+    profile
+        None: the Basic Profile with modified dates.
 
     Raises
     ------
@@ -145,7 +195,7 @@ def attributes_of(path: Path) -> set[Attribute]:
         When it cannot be read at all.
     """
     opened = open_part10(path)
-    walk = _Walk(opened.data, set(_file_meta(opened, path)))
+    walk = _Walk(profile or node_profile(), opened.data, set(_file_meta(opened, path)))
     try:
         walk.walk(_before_pixels(opened, walk.found), opened.encoding, _Holder())
     except RecursionError as error:
@@ -183,36 +233,11 @@ def _before_pixels(opened: Part10, found: set[Attribute]) -> Iterator[Element]:
         yield element
 
 
-def _decision(element: Element, holder: _Holder) -> tuple[Action, str]:
-    tag = element.tag
-    if holder.is_gone:
-        return Action.REMOVE, _WITH_ITS_SEQUENCE
-    if holder.is_code:
-        is_part = tag in CODE_ELEMENTS
-        return (Action.KEEP, clauses()[holder.tags[-1]]) if is_part else (Action.REMOVE, _NO_PART_OF_A_CODE)
-    if not holder.tags and tag in _WRITTEN_ANEW:
-        return Action.DUMMY, _SAYS_DEIDENTIFIED
-    rule = rules().get(tag)
-    if rule is None:
-        return Action.REMOVE, _why_unlisted(tag)
-    vr = vr_in_force(element)
-    if rule.action is not Action.REMOVE and (not vr or (element.undefined and vr != "SQ")):
-        return Action.REMOVE, _CONTRADICTS
-    return rule.action, clauses()[tag]
-
-
 def _why_unlisted(tag: int) -> str:
     if tag >> 16 & 1:
         return _PRIVATE
     is_curve, is_overlay = tag >> 24 == 0x50, tag >> 24 == 0x60 and tag & 0xFFFF in {0x3000, 0x4000}
     return _BASIC if is_curve or is_overlay else _NOT_LISTED
-
-
-def _inside(element: Element, action: Action, tags: tuple[int, ...]) -> _Holder:
-    rule = rules().get(element.tag)
-    # of what is written anew (D, at the root) no item of the input stays
-    is_gone = action in {Action.REMOVE, Action.ZERO} or rule is None
-    return _Holder(tags, is_gone=is_gone, is_code=rule is not None and rule.codes)
 
 
 def _vr_shown(element: Element) -> str:

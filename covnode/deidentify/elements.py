@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 # their data themselves: the public functions look one tag up at a time, and warn about a malformed UID
 from pydicom._dicom_dict import DicomDictionary
@@ -25,6 +26,13 @@ _SHORT_LENGTH_VRS = frozenset(
     {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI"}
     | {"UL", "US"}
 )
+# each as it is written, with whether its length is of four bytes
+_VRS = {vr.encode(): (vr, vr in LONG_LENGTH_VRS) for vr in LONG_LENGTH_VRS | _SHORT_LENGTH_VRS}
+# of an element, by byte order: with a VR, without one, and a length that stands after the VR
+_HEADERS = {
+    little: tuple(struct.Struct(order + fields) for fields in ("HH2sH", "HHL", "L"))
+    for little, order in ((True, "<"), (False, ">"))
+}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LONGEST_OF_SHORT_LENGTH = 0xFFFE
 _LARGEST_INFLATED_BYTES = 4 << 30
@@ -36,8 +44,7 @@ class UnreadableError(ValueError):
     """The bytes are no data set of the stated transfer syntax; the message quotes none of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(NamedTuple):
     """How elements are written: PS3.5 section 7.1 and Annex A."""
 
     implicit: bool
@@ -48,8 +55,7 @@ EXPLICIT_LITTLE = Encoding(implicit=False, little=True)
 IMPLICIT_LITTLE = Encoding(implicit=True, little=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One element in a buffer.
 
     Attributes
@@ -146,36 +152,30 @@ def elements(data: Buffer, start: int, stop: int, encoding: Encoding) -> Iterato
         When an element is not encoded as stated, or reaches past ``stop`` (native Pixel Data may: it is truncated,
         and its element says so by a stop after ``stop``).
     """
-    position = start
-    while position < stop:
-        element = _element(data, position, stop, encoding)
-        yield element
-        position = element.stop
-
-
-def _element(data: Buffer, begin: int, stop: int, encoding: Encoding) -> Element:
-    order = "<" if encoding.little else ">"
-    if begin + 8 > stop:
-        raise UnreadableError("the data set ends within an element")
-    group, number = struct.unpack_from(f"{order}HH", data, begin)
-    tag, vr, start = group << 16 | number, "", begin + 8
-    if encoding.implicit or group == 0xFFFE:
-        (length,) = struct.unpack_from(f"{order}L", data, begin + 4)
-    else:
-        vr = data[begin + 4 : begin + 6].decode("latin-1")
-        if vr in _SHORT_LENGTH_VRS:
-            (length,) = struct.unpack_from(f"{order}H", data, begin + 6)
-        elif vr in LONG_LENGTH_VRS and begin + 12 <= stop:
-            (length,) = struct.unpack_from(f"{order}L", data, begin + 8)
-            start = begin + 12
+    with_vr, without_vr, after_vr = _HEADERS[encoding.little]
+    while start < stop:
+        begin, start = start, start + 8
+        if start > stop:
+            raise UnreadableError("the data set ends within an element")
+        group, number, stated_vr, length = with_vr.unpack_from(data, begin)
+        tag, vr = group << 16 | number, ""
+        if encoding.implicit or group == _ITEM >> 16:
+            length = without_vr.unpack_from(data, begin)[2]
         else:
-            raise UnreadableError(f"({group:04X},{number:04X}) has no known value representation")
-    if length == UNDEFINED_LENGTH:
-        after = start if tag in PIXEL_DATA else _after_undefined(data, start, stop, _inner(vr, encoding))
-        return Element(tag, vr, begin, start, after, undefined=True)
-    if start + length > stop and tag not in PIXEL_DATA:
-        raise UnreadableError(f"({group:04X},{number:04X}) is longer than what holds it")
-    return Element(tag, vr, begin, start, start + length, undefined=False)
+            vr, length_is_long = _VRS.get(stated_vr, ("", True))
+            if length_is_long:
+                start += 4
+                if not vr or start > stop:
+                    raise UnreadableError(f"({group:04X},{number:04X}) has no known value representation")
+                length = after_vr.unpack_from(data, start - 4)[0]
+        undefined = length == UNDEFINED_LENGTH
+        after = start + length
+        if undefined:
+            after = start if tag in PIXEL_DATA else _after_undefined(data, start, stop, _inner(vr, encoding))
+        elif after > stop and tag not in PIXEL_DATA:
+            raise UnreadableError(f"({group:04X},{number:04X}) is longer than what holds it")
+        yield Element(tag, vr, begin, start, after, undefined)
+        start = after
 
 
 def _inner(vr: str, encoding: Encoding) -> Encoding:

@@ -1,11 +1,15 @@
-"""Finds the texts that compressed pixel data carry beside the pixels: comments and application data of JPEG's family.
+"""Finds what a file carries beside its pixels: the header, and texts in compressed pixel data or after native ones.
 
 Comes from the leak check with a copy; goes back to it as bytes that are searched. Never decodes pixels.
 """
 
-import os
+import math
+import mmap
 import struct
-from typing import BinaryIO
+import zlib
+
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 _ITEM = (0xFFFE, 0xE000)
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f"  # also JPEG-LS; ISO/IEC 10918-1 B.1.1.3, 15444-1 A.2
@@ -13,46 +17,81 @@ _COMMENT, _APPLICATION = 0xFE, range(0xE0, 0xF0)
 _COMMENT_2000 = 0x64
 _START_OF_SCAN, _START_OF_TILE = 0xDA, 0x90
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_SIZES, _NUMBER_OF_FRAMES = (0x00280010, 0x00280011, 0x00280002, 0x00280100), 0x00280008
+_LONG_PIXEL_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"UN"})
 
 
-def texts_beside_pixels(stream: BinaryIO, start: int, order: str) -> bytes:
-    """Join the comments and application data in the fragments that begin at an offset.
+def outside_pixels(content: mmap.mmap, dataset: FileDataset) -> tuple[bytes, bytes]:
+    """Bytes before Pixel Data, and bytes in or after Pixel Data that are no pixels (comments in compressed ones).
 
     Parameters
     ----------
-    order
-        "<" or ">", the byte order of the items.
+    content
+        A file, at the place where pydicom ended.
+    dataset
+        What pydicom read of it, not yet converted.
     """
+    position = content.tell()
+    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        begin = 132 + 12 + int(dataset.file_meta.FileMetaInformationGroupLength)
+        return content[:begin] + zlib.decompress(content[begin:], -zlib.MAX_WBITS), b""
+    header, pixels = content[:position], content[position : position + 12]
+    if not pixels:
+        return header, b""
+    implicit, little = dataset.original_encoding
+    order = "<" if little else ">"
+    start = position + (8 if implicit or pixels[4:6] not in _LONG_PIXEL_VRS else 12)
+    length = struct.unpack_from(f"{order}L", pixels, start - position - 4)[0]
+    if length != _UNDEFINED_LENGTH:
+        return header, content[start + min(length, _pixel_bytes(dataset, order)) :]
+    if content[-8:] == struct.pack(f"{order}HHL", 0xFFFE, 0xE0DD, 0):
+        return header, _texts_beside_pixels(content, start, order)
+    return header, content[start:]
+
+
+def _pixel_bytes(dataset: Dataset, order: str) -> int:
+    """Bytes that native pixels need (PS3.5 section 8.1.1); 0 when their attributes do not say.
+
+    Reads their bytes: what pydicom has converted is no longer there to be judged as it was sent.
+    """
+    found = [dataset.get_item(tag, keep_deferred=True) for tag in (*_SIZES, _NUMBER_OF_FRAMES)]
+    *sizes, frames = ((element.value if element else None) or b"" for element in found)
+    try:
+        bits: int = math.prod(struct.unpack(f"{order}H", size)[0] for size in sizes)
+        return (bits * int(frames.strip(b" \0") or 1) + 7) // 8
+    except (TypeError, ValueError, struct.error):
+        return 0
+
+
+def _texts_beside_pixels(content: mmap.mmap, start: int, order: str) -> bytes:
+    """Join the comments and application data in the fragments that begin at an offset; ``order`` is "<" or ">"."""
     texts, position = [], start
-    while True:
-        stream.seek(position)
-        head = stream.read(8)
-        if len(head) < 8:
-            break
-        group, number, length = struct.unpack(f"{order}HHL", head)
+    while position + 8 <= len(content):
+        group, number, length = struct.unpack_from(f"{order}HHL", content, position)
         if (group, number) != _ITEM or length == _UNDEFINED_LENGTH:
             break
+        texts += _segments(content, position + 8, position + 8 + length)
         position += 8 + length
-        texts += _segments(stream, position)
     return b"\0".join(texts)
 
 
-def _segments(stream: BinaryIO, stop: int) -> list[bytes]:
+def _segments(content: mmap.mmap, start: int, stop: int) -> list[bytes]:
     """Marker segments of one fragment that hold texts; those before the first scan or tile."""
     found: list[bytes] = []
-    kind = stream.read(2)
+    kind = content[start : start + 2]
     if kind not in {_JPEG, _JPEG_2000}:
         return found
     wanted = {_COMMENT_2000} if kind == _JPEG_2000 else {_COMMENT, *_APPLICATION}
     last = _START_OF_TILE if kind == _JPEG_2000 else _START_OF_SCAN
-    while stream.tell() + 4 <= stop:
-        mark, marker, length = struct.unpack(">BBH", stream.read(4))
+    position = start + 2
+    while position + 4 <= min(stop, len(content)):
+        mark, marker, length = struct.unpack_from(">BBH", content, position)
         if mark != 0xFF or marker == last or length < 2:
             break
         if marker == 0xFF:  # a fill byte
-            stream.seek(-3, os.SEEK_CUR)
-        elif marker in wanted:
-            found.append(stream.read(min(length - 2, stop - stream.tell())))
-        else:
-            stream.seek(length - 2, os.SEEK_CUR)
+            position += 1
+            continue
+        if marker in wanted:
+            found.append(content[position + 4 : min(position + 2 + length, stop)])
+        position += 2 + length
     return found

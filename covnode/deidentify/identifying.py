@@ -6,14 +6,16 @@ sets of values. Kept in memory only.
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, Action, rules
+from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, Action, Profile
+from covnode.deidentify.remembered import Remembered, is_short
 from covnode.deidentify.values import is_registered
 from covnode.dicom.reading import MALFORMED
 
@@ -32,7 +34,13 @@ _NAMES = """
 """
 IDENTIFIERS = frozenset(_IDENTIFIERS.split())
 NAMES = frozenset(_NAMES.split())
+# Of these, what names a place or a unit, not a person: it may stand in an attribute that an option retains.
+_OF_PLACES = frozenset({"IssuerOfPatientID", "MilitaryRank", "BranchOfService"}) | (
+    NAMES - {"PatientAddress", "ReferringPhysicianAddress", "PersonAddress"}
+)
 _TEXT_VRS = frozenset({"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+# nothing is learnt from them, unless they are identifiers
+_NUMBERS_AND_TIMES = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "TM", "UL", "US"})
 _WORD = re.compile(r"[^\W_]+")
 SHORTEST_WORD, SHORTEST_FRAGMENT = 3, 5
 
@@ -49,36 +57,47 @@ class Identifying:
     phrases
         Whole identifying values of at least `SHORTEST_WORD` characters: match whole values, from `SHORTEST_FRAGMENT`
         on any part of a text.
+    own_words, own_phrases
+        Those of persons, their ids and addresses among them: what must not stand even in an attribute that an option
+        retains.
     descriptions
         Whole texts that the profile removes otherwise: match as phrases do, but not in texts about the device, since
         a series may be described by its kernel, and a station be named after its model.
     uids
         Every UID of the originals that PS3.6 does not register.
-    study_dates
+    study_dates, birth_dates
         As the originals state them.
-    raw
-        Bytes, as the original encodes them, of identifying texts that are not ASCII.
+    raw, own_raw
+        Bytes, as the original encodes them, of identifying texts that are not ASCII; of persons alone.
     """
 
+    profile: Profile
     words: set[str] = field(default_factory=set)
     phrases: set[str] = field(default_factory=set)
+    own_words: set[str] = field(default_factory=set)
+    own_phrases: set[str] = field(default_factory=set)
     descriptions: set[str] = field(default_factory=set)
     uids: set[str] = field(default_factory=set)
     study_dates: set[str] = field(default_factory=set)
+    birth_dates: set[str] = field(default_factory=set)
     raw: set[bytes] = field(default_factory=set)
-    _seen: set[tuple[object, ...]] = field(default_factory=set)
+    own_raw: set[bytes] = field(default_factory=set)
+    _seen: Remembered[tuple[object, ...], None] = field(default_factory=Remembered)
 
     def learn(self, dataset: Dataset) -> None:
         """Take over the values of a data set, at every depth, private sequences included."""
-        character_set = str(dataset.original_character_set)
+        context = (str(dataset.original_character_set), dataset.original_encoding)
         for tag, raw in list(dataset.items()):  # as read, not yet converted
             if isinstance(raw, RawDataElement):
-                seen = (tag, raw.VR, raw.value, character_set)
+                seen = (int(tag), raw.VR, raw.value, context)
                 if seen in self._seen:  # most elements are the same in every instance
                     continue
-                self._seen.add(seen)
+                if is_short(len(raw.value or b"")) and not _depends_on_others(raw):
+                    self._seen[seen] = None
                 if isinstance(raw.value, bytes) and not raw.value.isascii():
                     self._learn_raw(raw)
+                if raw.VR in _NUMBERS_AND_TIMES and int(tag) not in _tags_of_identifiers():
+                    continue
             try:
                 element = dataset[tag]
             except (*MALFORMED, OSError):  # pydicom's own: this is read from memory
@@ -92,7 +111,9 @@ class Identifying:
     def _learn_raw(self, element: RawDataElement) -> None:
         if element.VR == "PN" or _is_identifier(element.tag):
             pieces = re.split(rb"[\\^= ]", element.value or b"")
-            self.raw |= {piece for piece in pieces if len(piece) >= SHORTEST_FRAGMENT and not piece.isascii()}
+            found = {piece for piece in pieces if len(piece) >= SHORTEST_FRAGMENT and not piece.isascii()}
+            self.raw |= found
+            self.own_raw |= set() if keyword_for_tag(element.tag) in _OF_PLACES else found
 
     def _learn_value(self, element: DataElement) -> None:
         value = element.value
@@ -101,29 +122,53 @@ class Identifying:
             self.uids |= {text for text in texts if not is_registered(text) and text != IMPLEMENTATION_CLASS_UID}
         elif element.VR == "PN" or element.keyword in NAMES:
             for text in texts:
-                self.words |= {word for word in words_of(text) if len(word) >= SHORTEST_WORD}
-                self._learn_phrase(text)
-                self._learn_phrase(" ".join(words_of(text)))
+                words = {word for word in words_of(text) if len(word) >= SHORTEST_WORD}
+                self.words |= words
+                self.own_words |= words if element.VR == "PN" else set()
+                self._learn_phrase(text, element)
+                self._learn_phrase(" ".join(words_of(text)), element)
         elif element.keyword in IDENTIFIERS:
             for text in texts:
-                self._learn_phrase(text)
+                self._learn_phrase(text, element)
+            self.birth_dates |= set(texts) if element.keyword == "PatientBirthDate" else set()
         elif element.keyword == "StudyDate":
             self.study_dates |= set(texts)
-        elif element.VR in _TEXT_VRS and not element.tag.is_private and _is_removed(element.tag):
+        elif element.VR in _TEXT_VRS and not element.tag.is_private and self._is_removed(element.tag):
             self.descriptions |= {text for text in texts if len(text) >= SHORTEST_WORD}
 
-    def _learn_phrase(self, text: str) -> None:
+    def _learn_phrase(self, text: str, element: DataElement) -> None:
         if len(text) >= SHORTEST_WORD:
             self.phrases.add(text)
+            if element.keyword not in _OF_PLACES:
+                self.own_phrases.add(text)
+
+    def _is_removed(self, tag: BaseTag) -> bool:
+        """Whether the Basic Profile takes the value away; where an option does not, it still belongs nowhere else."""
+        rule = self.profile.rules.get(int(tag))
+        if rule is None or rule.is_retained or rule.otherwise is not None:
+            return True
+        return rule.action not in {Action.KEEP, Action.CLEAN}
+
+    def names_somebody(self, text: str) -> bool:
+        """Whether a text holds a word of a name, or an id."""
+        text = fold(text)
+        return bool(self.words & set(words_of(text))) or any(
+            known == text or (len(known) >= SHORTEST_FRAGMENT and known in text) for known in self.words | self.phrases
+        )
+
+
+def _depends_on_others(element: RawDataElement) -> bool:
+    """Whether pydicom looks the VR up by the private creator, which is another element."""
+    return element.tag.is_private and element.VR in {None, "UN"}
+
+
+@cache
+def _tags_of_identifiers() -> frozenset[int]:
+    return frozenset(tag for keyword in (*IDENTIFIERS, *NAMES, "StudyDate") if (tag := tag_for_keyword(keyword)))
 
 
 def _is_identifier(tag: BaseTag) -> bool:
     return keyword_for_tag(tag) in IDENTIFIERS | NAMES
-
-
-def _is_removed(tag: BaseTag) -> bool:
-    rule = rules().get(int(tag))
-    return rule is None or rule.action not in {Action.KEEP, Action.CLEAN}
 
 
 def fold(text: str) -> str:

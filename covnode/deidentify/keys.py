@@ -1,29 +1,35 @@
-"""The site's secret: pseudonyms, look-up digests and the vault's key all derive from it.
+"""Keyed pseudonyms, look-up digests and the vault's key: all derive from one secret, a generation of the key file.
 
-Comes from one key file that `create` wrote once; goes to the engine (pseudonyms), to the database (digests) and to
-the vault (its key). Never leaves the receiver, the sender and the audited look-ups; never prints key material.
+Comes from deidentify.key_file; goes to the engine (pseudonyms), to the database (digests) and to the vault (its key).
+Never leaves the receiver, the sender and the audited look-ups; never prints key material.
 """
 
 import base64
-import binascii
-import hashlib
 import hmac
-import json
-import os
 import secrets
 import uuid
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from covnode.errors import ConfigurationError
-
-_FORMAT = "covnode-pseudonym-keys-1"
-_KEY_BYTES = 32
+KEY_BYTES = 32
 _LARGEST_SHIFT_DAYS = 3650
-_OTHERS = 0o077
-_OTHERS_MAY_WRITE = 0o022
+
+
+class Digests:
+    """Keyed look-up digests, and nothing that makes a pseudonym or opens the vault."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = _derive(key, "digests")
+
+    def __repr__(self) -> str:
+        return "Digests(<secret>)"
+
+    def __call__(self, *parts: str) -> str:
+        """Hex HMAC-SHA256 to look a value up without storing it; ("a", "bc") and ("ab", "c") differ."""
+        return hmac.digest(self._key, _message(parts), "sha256").hex()
 
 
 class PseudonymKeys:
@@ -34,62 +40,21 @@ class PseudonymKeys:
     """
 
     def __init__(self, key: bytes) -> None:
+        self.digest = Digests(key)
         self._pseudonyms = _derive(key, "pseudonyms")
-        self._digests = _derive(key, "digests")
         self._vault = _derive(key, "vault")
 
     def __repr__(self) -> str:
         return "PseudonymKeys(<secret>)"
 
     @classmethod
-    def create(cls, path: Path) -> "PseudonymKeys":
-        """Write a new random key file and load it.
+    def random(cls) -> "PseudonymKeys":
+        """Make keys that nobody keeps."""
+        return cls(secrets.token_bytes(KEY_BYTES))
 
-        Raises
-        ------
-        ConfigurationError
-            When the file exists already (a lost key cannot be made again), or others may write to its folder.
-        """
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.parent.stat().st_mode & _OTHERS_MAY_WRITE:
-            raise ConfigurationError(
-                f"{path.parent} may be written by others: keep the key file in a folder of its own"
-            )
-        key = secrets.token_bytes(_KEY_BYTES)
-        content = {"format": _FORMAT, "key": base64.b64encode(key).decode(), "check": _check(key)}
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            path.hardlink_to(draft)  # unlike a rename, it never replaces a key file
-        except FileExistsError as error:
-            raise ConfigurationError(f"{path} exists already: a key file is never overwritten") from error
-        finally:
-            draft.unlink()
-        _sync_folder(path.parent)
-        return cls(key)
-
-    @classmethod
-    def load(cls, path: Path) -> "PseudonymKeys":
-        """Read the key file.
-
-        Raises
-        ------
-        ConfigurationError
-            When the file is missing, readable by others, or not what `create` wrote.
-        """
-        try:
-            if path.stat().st_mode & _OTHERS:
-                raise ConfigurationError(f"{path} is open to other users: run `chmod 600 {path}`")
-            content = json.loads(path.read_bytes())
-        except OSError as error:
-            raise ConfigurationError(f"the key file {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigurationError(f"{path} is no key file of covnode: restore it from the backup") from error
-        return cls(_key_of(content, path))
+    def of(self, issuer: str, patient_id: str) -> "PatientPseudonyms":
+        """Return what one patient's copies are made with."""
+        return PatientPseudonyms(self, self.patient_id(issuer, patient_id), self.date_offset_days(issuer, patient_id))
 
     def uid(self, original: str) -> str:
         """Pseudonymous UID: 2.25.<UUID as integer> (PS3.5 B.2) of 128 bits of HMAC-SHA256.
@@ -112,10 +77,6 @@ class PseudonymKeys:
         digest = self._hmac("dates", issuer.strip(), patient_id.strip())
         return -1 - int.from_bytes(digest[:8]) % _LARGEST_SHIFT_DAYS
 
-    def digest(self, *parts: str) -> str:
-        """Hex HMAC-SHA256 to look a value up without storing it; ("a", "bc") and ("ab", "c") differ."""
-        return hmac.digest(self._digests, _message(parts), "sha256").hex()
-
     @property
     def vault_key(self) -> bytes:
         """32 bytes for the vault's cipher."""
@@ -125,37 +86,38 @@ class PseudonymKeys:
         return hmac.digest(self._pseudonyms, _message((purpose, *parts)), "sha256")
 
 
+@dataclass(frozen=True)
+class PatientPseudonyms:
+    """What the copies of one patient's images are made with.
+
+    Attributes
+    ----------
+    keys
+        Of the generation that the patient belongs to: for the UIDs.
+    patient_id
+        Pseudonymous Patient ID.
+    date_offset_days
+        Days to add to every date.
+    """
+
+    keys: PseudonymKeys
+    patient_id: str
+    date_offset_days: int
+
+
+class Pseudonyms(Protocol):
+    """Knows each patient's pseudonyms: one generation of keys, or the node's table of patients."""
+
+    def of(self, issuer: str, patient_id: str) -> PatientPseudonyms:
+        """Return the pseudonyms of a patient, named by issuer and id (by "study" and its UID where there is no id)."""
+        ...
+
+
 def _derive(key: bytes, purpose: str) -> bytes:
     info = f"covnode {purpose} 1".encode()
-    return HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(key)
+    return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
 
 
 def _message(parts: tuple[str, ...]) -> bytes:
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     return b"".join(len(part).to_bytes(4) + part for part in encoded)
-
-
-def _check(key: bytes) -> str:
-    """32 bits that tell a damaged key from a good one; they say nothing useful about 256 random bits."""
-    return hashlib.sha256(b"covnode key check" + key).hexdigest()[:8]
-
-
-def _key_of(content: object, path: Path) -> bytes:
-    damaged = ConfigurationError(f"the key file {path} is damaged: restore it from the backup")
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise damaged
-    try:
-        key = base64.b64decode(str(content.get("key")), validate=True)
-    except binascii.Error as error:
-        raise damaged from error
-    if len(key) != _KEY_BYTES or content.get("check") != _check(key):
-        raise damaged
-    return key
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
 """Reads what must be known of the originals before any of them is rewritten.
 
-Comes from the files of the spool; goes to the engine. Refuses a series that is not one patient's, or whose pixels may
-show text; never quotes a value.
+Comes from the files of the spool; goes to the engine. Refuses a series that is not one patient's, or whose headers
+say that its pixels may show text; never quotes a value.
 """
 
 import errno
@@ -11,20 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from covnode.deidentify import suspicion
 from covnode.deidentify.elements import PIXEL_DATA, UnreadableError, elements, open_part10
-from covnode.deidentify.values import is_uid, registered_name, strip
+from covnode.deidentify.options import BurnedInText
+from covnode.deidentify.values import is_uid, strip
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import DeidentificationRefused
 from covnode.records.series import ReceivedInstance
 
-_IMAGE_TYPE, _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080008, 0x00080016, 0x00080018
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _PATIENT_NAME, _PATIENT_ID, _ISSUER = 0x00100010, 0x00100020, 0x00100021
 _STUDY_UID, _SERIES_UID, _FRAME_OF_REFERENCE_UID = 0x0020000D, 0x0020000E, 0x00200052
-_BURNED_IN = 0x00280301
-_WANTED = frozenset(
-    {_IMAGE_TYPE, _SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_NAME, _PATIENT_ID, _ISSUER, _STUDY_UID, _SERIES_UID}
-    | {_FRAME_OF_REFERENCE_UID, _BURNED_IN}
-)
+_WANTED = suspicion.WANTED | {
+    *(_SOP_CLASS_UID, _SOP_INSTANCE_UID, _PATIENT_NAME, _PATIENT_ID, _ISSUER),
+    *(_STUDY_UID, _SERIES_UID, _FRAME_OF_REFERENCE_UID),
+}
 _SAME_IN_SERIES = {
     _PATIENT_ID: "PatientID",
     _ISSUER: "IssuerOfPatientID",
@@ -32,7 +33,6 @@ _SAME_IN_SERIES = {
     _STUDY_UID: "StudyInstanceUID",
     _SERIES_UID: "SeriesInstanceUID",
 }
-_SCREENS = ("SCREEN", "DOSE_INFO", "DOSE REPORT", "CT_SOM5 PROT", "CT_SOM7 PROT", "CT_SOM8 PROT")
 _OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA = 0x0100, 0x3000
 
 
@@ -44,6 +44,10 @@ class Original:
     ----------
     frame_of_reference_uid
         Empty when the original names none.
+    frame_count
+        0 where there are no pixel data.
+    is_ordinary, says_text
+        What its header says about text in its pixels: see suspicion.
     """
 
     path: Path
@@ -52,6 +56,9 @@ class Original:
     study_instance_uid: str
     series_instance_uid: str
     frame_of_reference_uid: str
+    frame_count: int
+    is_ordinary: bool
+    says_text: bool
 
 
 def unreadable(reason: str) -> DeidentificationRefused:
@@ -81,7 +88,9 @@ def read_with_pydicom(reason: str) -> Iterator[None]:
             raise unreadable(reason) from error
 
 
-def read_originals(instances: tuple[ReceivedInstance, ...]) -> tuple[Original, ...]:
+def read_originals(
+    instances: tuple[ReceivedInstance, ...], burned_in_text: BurnedInText = BurnedInText.QUARANTINE
+) -> tuple[Original, ...]:
     """Read the root of every instance, each content once, in the order of ``content_digest``.
 
     Raises
@@ -97,7 +106,7 @@ def read_originals(instances: tuple[ReceivedInstance, ...]) -> tuple[Original, .
     for content_digest in sorted(unique):
         path = unique[content_digest].path
         found = _root(path)
-        _refuse_text_in_pixels(found)
+        suspicion.refuse_unseen(found, burned_in_text)
         if first is None:
             first = found
         _refuse_conflict(first, found)
@@ -112,6 +121,7 @@ def _root(path: Path) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
         for element in elements(opened.data, opened.start, len(opened.data), opened.encoding):
             if element.tag in PIXEL_DATA:
+                found[element.tag] = b""
                 break
             overlay = element.tag >> 24 == 0x60 and element.tag & 0xFFFF in {_OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA}
             if overlay and element.tag & 0xFFFF == _OVERLAY_BITS_ALLOCATED and element.stop - element.start == 2:
@@ -127,20 +137,6 @@ def _root(path: Path) -> dict[int, bytes]:
             str(error) if isinstance(error, UnreadableError) else "sequences are nested too deeply"
         ) from error
     return found
-
-
-def _refuse_text_in_pixels(found: dict[int, bytes]) -> None:
-    """BurnedInAnnotation, screens and captures may show the patient's name (PS3.15 E.3.1, Clean Pixel Data)."""
-    image_type = found.get(_IMAGE_TYPE, b"").decode("latin-1").upper()
-    if found.get(_BURNED_IN, b"").upper() == b"YES":
-        raise DeidentificationRefused("BurnedInAnnotation is YES: the pixels may show an identity", "burned_in_text")
-    if any(value.strip().startswith(_SCREENS) or value.endswith("PROT") for value in image_type.split("\\")):
-        raise DeidentificationRefused("ImageType names a screen: the pixels may show an identity", "burned_in_text")
-    if "Secondary Capture" in registered_name(found.get(_SOP_CLASS_UID, b"").decode("latin-1")):
-        raise DeidentificationRefused("a Secondary Capture may show an identity", "secondary_capture")
-    for tag, value in found.items():
-        if value == b"embedded" and tag >> 24 == 0x60 and (tag & 0xFFFF0000 | _OVERLAY_DATA) not in found:
-            raise DeidentificationRefused("an overlay lies in unused bits of the pixels", "embedded_overlay")
 
 
 def _refuse_conflict(first: dict[int, bytes], other: dict[int, bytes]) -> None:
@@ -165,4 +161,7 @@ def _original(path: Path, content_digest: str, found: dict[int, bytes]) -> Origi
         study_instance_uid=uid(_STUDY_UID, "StudyInstanceUID"),
         series_instance_uid=uid(_SERIES_UID, "SeriesInstanceUID"),
         frame_of_reference_uid=frame_of_reference,
+        frame_count=suspicion.frame_count(found) if PIXEL_DATA.intersection(found) else 0,
+        is_ordinary=suspicion.is_ordinary(found),
+        says_text=suspicion.says_text(found),
     )

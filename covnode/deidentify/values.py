@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pydicom._uid_dict import UID_dictionary  # pydicom.uid.UID would warn, and quote a malformed value
 
 from covnode.deidentify.elements import vr_of
+from covnode.deidentify.options import Option
 from covnode.deidentify.profile import Rule
 
 DUMMY_TEXT = b"REMOVED"
@@ -25,6 +26,9 @@ _TIME = re.compile(rb"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?")
 _DATE_TIME = re.compile(rb"(\d{8})((?:\d{2}){0,3}(?:\.\d{1,6})?(?:[-+]\d{4})?)")
 _TIMEZONE = re.compile(rb"[-+]\d{4}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_FORMS = {"AS": re.compile(rb"\d{3}[DWMY]"), "CS": re.compile(rb"[A-Z0-9_ ]{1,16}")}
+_CONTROL = re.compile(rb"[\0-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")  # but for those of texts and of character sets
+_TEMPORAL_VRS = frozenset({"DA", "DT", "TM"})
 _NO_CONTRAST = frozenset({b"NO", b"NONE", b"N", b"NON", b"WITHOUT", b"W/O", b"0", b"-", b"NO CONTRAST", b"NATIVE"})
 
 # bytes, code of struct, and a bound below any four or eight ASCII letters read as one number (NaN is never below)
@@ -110,6 +114,23 @@ def keep(rule: Rule, vr: str, raw: bytes) -> bytes | None:
     if rule.digits:
         return raw if _DIGITS.fullmatch(strip(raw)) else None
     return _terms(rule.terms, raw)
+
+
+def retain(rule: Rule, vr: str, raw: bytes) -> bytes | None:
+    """Return a string value that an option lets stand, in whatever character set, if it is one of its VR."""
+    if vr in _TEMPORAL_VRS or rule.option is Option.FULL_DATES:
+        return moved(vr, raw, 0)
+    if vr in {"DS", "IS"}:
+        return keep(rule, vr, raw)
+    if vr in _FORMS:
+        values = map(strip, raw.split(b"\\"))
+        return raw if all(not value or _FORMS[vr].fullmatch(value) for value in values) else None
+    return None if _CONTROL.search(strip(raw)) else raw
+
+
+def are_uids(raw: bytes) -> bool:
+    """Whether each value has the form of a UID."""
+    return all(not value or is_uid(value.decode("latin-1")) for value in map(strip, raw.split(b"\\")))
 
 
 def _all_match(pattern: re.Pattern[bytes], raw: bytes) -> bool:

@@ -1,14 +1,18 @@
-"""Writes the de-identified copy of one file: a new header, and the pixel data as they came.
+"""Makes the de-identified copy of one file: a new header, and the pixel data as they came.
 
-Comes from the engine; goes to the engine's draft folder, synced. Never decodes or re-encodes pixels.
+Comes from the engine with an original; goes back to it as bytes to write. Only where masking found text are pixels
+written anew.
 """
 
-import os
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from pydicom.uid import ExplicitVRLittleEndian
+
+from covnode.deidentify.burned_in import Boxes
 from covnode.deidentify.cleaning import Cleaner, joined
 from covnode.deidentify.elements import (
     EXPLICIT_LITTLE,
@@ -22,10 +26,15 @@ from covnode.deidentify.elements import (
     open_part10,
     pixel_data_stop,
 )
-from covnode.deidentify.keys import PseudonymKeys
-from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, METHOD, METHOD_CODES
+from covnode.deidentify.masking import masked_pixels
+from covnode.deidentify.options import CLEAN_PIXELS, METHOD
+from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Profile
+from covnode.deidentify.syncing import Parts
+from covnode.dicom.decoding import is_native
 
 _SHARED_FUNCTIONAL_GROUPS = 0x52009229
+_PIXEL_DATA, _BURNED_IN = 0x7FE00010, 0x00280301
+_OF_COMPRESSED = (0x7FE00001, 0x7FE00002, 0x7FE00003)
 _SLICE_THICKNESS, _FRAME_OF_REFERENCE_UID = 0x00180050, 0x00200052
 # Type 2 in the CT Image IOD, and what the writers of results ask for
 _ALWAYS = (
@@ -45,43 +54,55 @@ class Copy:
 
     Attributes
     ----------
+    cleaner
+        The series' own, by the encoding of an instance.
     sop_instance_uid, frame_of_reference_uid
         Pseudonymous; the frame of reference stands in only where the original names none.
     patient_id
         Pseudonymous; also the family name.
+    boxes
+        What is masked in the pixels.
     """
 
-    keys: PseudonymKeys
-    offset_days: int
+    profile: Profile
+    cleaner: Callable[[Encoding], Cleaner]
     sop_instance_uid: str
     frame_of_reference_uid: str
     patient_id: str
+    boxes: Boxes = field(default_factory=dict)
 
 
-def write_deidentified(original: Path, target: Path, copy: Copy) -> None:
-    """Write and sync the de-identified copy of one Part 10 file, in the same transfer syntax.
+def deidentified_copy(original: Path, copy: Copy) -> Parts:
+    """Make the de-identified copy of one Part 10 file, in the same transfer syntax.
+
+    One whose pixels are masked is not compressed any more.
 
     Raises
     ------
+    DeidentificationRefused
+        ``pixel_data_unreadable`` where they are to be masked.
     UnreadableError
         When the original cannot be read to the end of its Pixel Data.
     OSError
-        When the copy cannot be written.
+        When the original cannot be read.
     """
     opened = open_part10(original)
     header, pixels = _split(opened)
-    kept = Cleaner(copy.keys, copy.offset_days, opened.encoding).clean(opened.data, header, opened.encoding)
+    kept = copy.cleaner(opened.encoding).clean(opened.data, header, opened.encoding)
     sop_class_uid = _text(kept.get(0x00080016, b""))
     _complete(kept, copy, opened.encoding)
-    parts: Iterable[bytes | memoryview] = (joined(kept), pixels)
+    transfer_syntax_uid = opened.transfer_syntax_uid
+    masked = masked_pixels(original, copy.boxes, little_endian=opened.encoding.little) if copy.boxes else None
+    if masked is not None:
+        pixels = memoryview(encode(_PIXEL_DATA, *masked, opened.encoding))
+        _say_masked(kept, copy, opened.encoding)
+        if not is_native(transfer_syntax_uid):
+            transfer_syntax_uid = ExplicitVRLittleEndian  # as the header of compressed images, PS3.5 section A.4
+    data_set: Parts = (joined(kept), pixels)
     if opened.deflated:
-        parts = _deflated(parts)
-    with target.open("xb") as file:
-        file.write(bytes(128) + b"DICM" + _file_meta(sop_class_uid, copy.sop_instance_uid, opened.transfer_syntax_uid))
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
+        data_set = _deflated(data_set)
+    meta = _file_meta(sop_class_uid, copy.sop_instance_uid, transfer_syntax_uid)
+    return chain((bytes(128) + b"DICM" + meta,), data_set)
 
 
 def _split(opened: Part10) -> tuple[list[Element], memoryview]:
@@ -117,8 +138,19 @@ def _complete(kept: dict[int, bytes], copy: Copy, encoding: Encoding) -> None:
         put(_SLICE_THICKNESS, "DS", "")
     put(0x00120062, "CS", "YES")
     put(0x00120063, "LO", METHOD)
-    put(0x00280303, "CS", "MODIFIED")
-    codes = b"".join(_code_item(value, meaning, encoding) for value, meaning in METHOD_CODES)
+    put(0x00280303, "CS", copy.profile.longitudinal_information)
+    _put_codes(kept, copy.profile.method_codes, encoding)
+
+
+def _say_masked(kept: dict[int, bytes], copy: Copy, encoding: Encoding) -> None:
+    kept[_BURNED_IN] = encode(_BURNED_IN, "CS", b"NO", encoding)
+    _put_codes(kept, sorted((*copy.profile.method_codes, CLEAN_PIXELS)), encoding)
+    for tag in _OF_COMPRESSED:
+        kept.pop(tag, None)
+
+
+def _put_codes(kept: dict[int, bytes], method: Iterable[tuple[str, str]], encoding: Encoding) -> None:
+    codes = b"".join(_code_item(value, meaning, encoding) for value, meaning in method)
     kept[0x00120064] = encode(0x00120064, "SQ", codes, encoding)
 
 
@@ -147,7 +179,7 @@ def _file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
     return encode(0x00020000, "UL", len(content).to_bytes(4, "little"), EXPLICIT_LITTLE) + content
 
 
-def _deflated(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def _deflated(parts: Parts) -> Iterator[bytes]:
     """Deflate (RFC 1951), padded to an even length (PS3.5 section A.5)."""
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     content = b"".join([*map(compressor.compress, parts), compressor.flush()])

@@ -23,6 +23,8 @@ class Identity(BaseModel):
     ambiguous_references
         Several instances with different content share one SOP Instance UID: a reference to it names no single
         image, so results are kept but never delivered.
+    pseudonymous_patient_id
+        Of the de-identified copy; empty in what releases before the table of patients sealed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -33,3 +35,4 @@ class Identity(BaseModel):
     attributes: dict[str, object] = Field(repr=False)
     uid_map: dict[str, str] = Field(repr=False)
     ambiguous_references: bool = False
+    pseudonymous_patient_id: str = ""

@@ -104,14 +104,53 @@ class InstanceRow(Base):
     ignored: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
 
+class PatientRow(Base):
+    """A patient by keyed digest of issuer and id, or a study whose patient has no id.
+
+    ``key_generation`` made the pseudonyms and does so for ever; ``sealed_with`` is the generation that sealed the
+    offset; series to come carry the pseudonymous id and offset of ``merged_into``.
+    """
+
+    __tablename__ = "patients"
+
+    patient_digest: Mapped[str] = mapped_column(primary_key=True)
+    key_generation: Mapped[int]
+    pseudonymous_patient_id: Mapped[str] = mapped_column(unique=True)
+    sealed_offset: Mapped[bytes]
+    sealed_with: Mapped[int]
+    merged_into: Mapped[str | None] = mapped_column(sa.ForeignKey("patients.pseudonymous_patient_id"))
+
+
 class IdentityRow(Base):
-    """The vault: whose series it is, sealed."""
+    """The vault: whose series it is, sealed by a generation of the keys.
+
+    The pseudonyms are those of the de-identified copy; None in rows of older releases until they are tied.
+    """
 
     __tablename__ = "identities"
 
     series_id: Mapped[str] = mapped_column(sa.ForeignKey("series.series_id"), primary_key=True)
     revision: Mapped[int] = mapped_column(primary_key=True)
     sealed: Mapped[bytes]
+    sealed_with: Mapped[int] = mapped_column(default=1, server_default="1")
+    pseudonymous_patient_id: Mapped[str | None] = mapped_column(index=True)
+    pseudonymous_study_uid: Mapped[str | None] = mapped_column(index=True)
+    pseudonymous_series_uid: Mapped[str | None] = mapped_column(index=True)
+
+
+class AuditRow(Base):
+    """One act on identities; triggers keep a row from being changed or removed."""
+
+    __tablename__ = "identity_audit"
+
+    audit_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subjects: Mapped[list[str]]
+    reason: Mapped[str]
+    outcome: Mapped[str]
+    identities: Mapped[int]
 
 
 class AnalysisRow(Base):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covnode.dicom.reading import PixelLocation
+from covnode.dicom.stored_frames import StoredFrames
 
 Vector = tuple[float, ...]
 
@@ -49,6 +50,8 @@ class Image:
     ----------
     extended_offsets
         Extended Offset Table and its lengths as stored (PS3.3 C.7.6.3.1.8), where present.
+    is_masked
+        Whether the de-identification overwrote text in its pixels.
     """
 
     path: Path
@@ -63,6 +66,19 @@ class Image:
     pixels: PixelLocation | None
     extended_offsets: tuple[bytes, bytes] | None
     frame_count: int
+    is_masked: bool
+
+    @property
+    def stored(self) -> StoredFrames:
+        """Where its frames lie."""
+        return StoredFrames(
+            self.path,
+            self.transfer_syntax_uid,
+            self.pixels,
+            self.pixel_format.frame_bytes,
+            self.frame_count,
+            self.extended_offsets,
+        )
 
 
 @dataclass(frozen=True, slots=True)

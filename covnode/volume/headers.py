@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from covnode.dicom.reading import FileHeader, quietly, read_header
-from covnode.dicom.values import integer, numbers, text, texts
+from covnode.dicom.values import integer, items, numbers, text, texts
 from covnode.errors import NotDicom, TransientError
 from covnode.volume.frames import ABSENT, Frame, Image, PixelFormat
 from covnode.volume.functional_groups import KEYWORDS as MULTI_FRAME_KEYWORDS
@@ -23,6 +23,8 @@ from covnode.volume.functional_groups import frames_of, rescale_of
 
 MULTI_FRAME_CLASSES = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME_CLASSES | {CTImageStorage}
+
+_METHOD, _CLEAN_PIXELS = "DeidentificationMethodCodeSequence", "113101"  # PS3.16 CID 7050
 
 _KEYWORDS = (
     "SOPClassUID",
@@ -52,6 +54,8 @@ _KEYWORDS = (
     "AcquisitionNumber",
     "AcquisitionTime",
     "ConvolutionKernel",
+    "DeidentificationMethod",
+    _METHOD,
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
     *MULTI_FRAME_KEYWORDS,
@@ -122,7 +126,14 @@ def _image(path: Path, header: FileHeader) -> Image:
         pixels=header.pixels if header.pixels and header.pixels.length else None,
         extended_offsets=_extended_offsets(dataset),
         frame_count=integer(dataset, "NumberOfFrames") or 1,
+        is_masked=_is_masked(dataset),
     )
+
+
+def _is_masked(dataset: Dataset) -> bool:
+    """Whether our own de-identification overwrote text in the pixels."""
+    is_ours = (text(dataset, "DeidentificationMethod") or "").startswith("covnode")
+    return is_ours and any(text(item, "CodeValue") == _CLEAN_PIXELS for item in items(dataset, _METHOD))
 
 
 def _pixel_format(dataset: Dataset) -> PixelFormat:

@@ -5,22 +5,21 @@ the other and decoded by two threads; only a few are in memory at a time.
 """
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.encaps import generate_frames
 
-from covnode.dicom.reading import MALFORMED, UNDEFINED_LENGTH, PixelLocation, open_pixels
+from covnode.dicom.decoding import words_of
+from covnode.dicom.reading import MALFORMED
+from covnode.dicom.stored_frames import bytes_of_frames
 from covnode.errors import NotDicom, PixelDataUnreadable, TransientError
 from covnode.imaging.orientation import to_native
 from covnode.records.volume import InPlane
-from covnode.volume.decoding import is_native, words_of
-from covnode.volume.frames import Frame, Image, PixelFormat
+from covnode.volume.frames import Frame, PixelFormat
 
 AIR_HU = -1024
 """What padding and everything below it becomes: the lowest value of a 12 bit CT."""
@@ -78,7 +77,8 @@ def read_frame_hu(frame: Frame) -> NDArray[np.int16]:
 
 def _fill_hu(plane_hu: NDArray[np.int16], frame: Frame, data: bytes) -> None:
     try:
-        words = words_of(data, frame.image.pixel_format, frame.image.transfer_syntax_uid)
+        pixels = frame.image.pixel_format
+        words = words_of(data, (pixels.rows, pixels.columns), pixels.bits_allocated, frame.image.transfer_syntax_uid)
     except PixelDataUnreadable as error:
         raise PixelDataUnreadable(f"{frame.name}: {error}") from error
     if frame.rescale is None:
@@ -122,7 +122,7 @@ def _stored_frames(frames: Sequence[Frame]) -> Iterator[tuple[int, bytes]]:
     for place_of_index in places.values():
         first = frames[next(iter(place_of_index.values()))]
         try:
-            for index, data in _data_of_frames(first.image, place_of_index):
+            for index, data in bytes_of_frames(first.image.stored, place_of_index):
                 yield place_of_index[index], data
         except OSError as error:
             raise TransientError("a file of the series cannot be read from storage") from error
@@ -130,51 +130,3 @@ def _stored_frames(frames: Sequence[Frame]) -> Iterator[tuple[int, bytes]]:
             raise PixelDataUnreadable(f"{first.name}: {error}") from error
         except (NotDicom, *MALFORMED) as error:
             raise PixelDataUnreadable(f"{first.name}: the pixel data are damaged") from error
-
-
-def _data_of_frames(image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
-    """0-based index and bytes of the wanted frames of one instance."""
-    location = _stated_pixels(image)
-    with open_pixels(image.path, location) as file:
-        if location.length == UNDEFINED_LENGTH:
-            yield from _encapsulated(file, image, wanted)
-        else:
-            yield from _native(file, image, wanted)
-
-
-def _stated_pixels(image: Image) -> PixelLocation:
-    """Where the pixel data lie, when they are stored as the transfer syntax and the matrix say."""
-    location = image.pixels
-    if location is None:
-        raise PixelDataUnreadable("there are no pixel data")
-    native = is_native(image.transfer_syntax_uid)
-    if native == (location.length == UNDEFINED_LENGTH):
-        raise PixelDataUnreadable("the pixel data are not stored as the transfer syntax says")
-    expected = image.pixel_format.frame_bytes * image.frame_count
-    expected += expected % 2  # PS3.5 section 8.1.1: padded to an even length
-    if native and location.length != expected:
-        raise PixelDataUnreadable(f"the pixel data have {location.length} bytes instead of {expected}")
-    return location
-
-
-def _native(file: BinaryIO, image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
-    start, size = file.tell(), image.pixel_format.frame_bytes
-    for index in range(image.frame_count):
-        if index in wanted:
-            file.seek(start + index * size)
-            data = file.read(size)
-            if len(data) != size:
-                raise PixelDataUnreadable(
-                    f"the pixel data are truncated: {len(data)} of {size} bytes of frame {index + 1}"
-                )
-            yield index, data
-
-
-def _encapsulated(file: BinaryIO, image: Image, wanted: Container[int]) -> Iterator[tuple[int, bytes]]:
-    count = -1
-    coded = generate_frames(file, number_of_frames=image.frame_count, extended_offsets=image.extended_offsets)
-    for count, data in enumerate(coded):
-        if count in wanted:
-            yield count, data
-    if count + 1 != image.frame_count:
-        raise PixelDataUnreadable(f"{count + 1} of {image.frame_count} compressed frames are there")

@@ -126,6 +126,11 @@ def _cautions(frames: Sequence[Frame], slices: Sequence[Frame]) -> list[str]:
         cautions.append(f"{localizers} localizer image(s) of the series were left out.")
     if any(frame.rescale_type == _UNSPECIFIED for frame in slices):
         cautions.append("Rescale Type is 'unspecified'; the values were taken as Hounsfield units.")
+    if masked := sum(frame.image.is_masked for frame in slices):
+        cautions.append(
+            f"What looked like text was overwritten with air in {masked} of {len(slices)} slices: "
+            "figures there are of what is left."
+        )
     body_parts = {frame.image.body_part.upper() for frame in slices if frame.image.body_part}
     if body_parts and not any(word in part for part in body_parts for word in _CHEST_WORDS):
         cautions.append("Body Part Examined does not name the chest.")

@@ -8,7 +8,7 @@ file only where its length is not the recorded one.
 import time
 from dataclasses import dataclass
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.keys import Digests
 from covnode.errors import TransientError
 from covnode.receive.commitment import CommitmentRequest
 from covnode.receive.commitment_report import CLASS_INSTANCE_CONFLICT, NO_SUCH_OBJECT, Reference, Report
@@ -24,7 +24,7 @@ class Verdicts:
     """What is durable of the instances that a request names."""
 
     node: Node
-    keys: PseudonymKeys
+    digest: Digests
 
     def on(self, request: CommitmentRequest, until_s: float) -> Report:
         """Return the report as it is true now.
@@ -46,7 +46,7 @@ class Verdicts:
             time.sleep(_LOOK_AGAIN_S)
 
     def _look(self, request: CommitmentRequest) -> Report:
-        digests = [self.keys.digest(reference.uid) for reference in request.references]
+        digests = [self.digest(reference.uid) for reference in request.references]
         with self.node.transaction() as session:
             recorded = files_of(session, digests)
         stored: list[Reference] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.keys import Digests
 from covnode.dicom.association import Destination
 from covnode.errors import CovnodeError, DeliveryRefused, TransientError
 from covnode.logs import get_logger
@@ -99,12 +99,10 @@ class Commitments:
         and find the association closed.
     """
 
-    def __init__(
-        self, node: Node, keys: PseudonymKeys, ask_door: AskDoor = no_door, send: SendReport = deliver_to
-    ) -> None:
+    def __init__(self, node: Node, digest: Digests, ask_door: AskDoor = no_door, send: SendReport = deliver_to) -> None:
         self._node = node
         self._folder = node.home.commitments
-        self._verdicts = Verdicts(node, keys)
+        self._verdicts = Verdicts(node, digest)
         self._ask_door = ask_door
         self._send = send
         self._lines: dict[str, _Line] = {}

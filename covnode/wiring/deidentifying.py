@@ -5,6 +5,7 @@ running number in the sorted order of their paths, series by our own count: a pa
 """
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from covnode.deidentify.burned_in import frames_looked_at
 from covnode.deidentify.dry_run import Attribute, attributes_of
 from covnode.deidentify.elements import UnreadableError
-from covnode.deidentify.engine import deidentify_series
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.engine import deidentify_series, draft_of
+from covnode.deidentify.keys import Pseudonyms
 from covnode.deidentify.originals import read_originals
 from covnode.deidentify.patient import read_patient
+from covnode.deidentify.profile import Profile
 from covnode.dicom.reading import quietly, read_header
 from covnode.errors import ConfigurationError, DeidentificationRefused, NotDicom
 from covnode.receive.content import digest_of
@@ -28,6 +31,7 @@ Progress = Callable[[int, int], None]
 """Told how many files are done, and of how many."""
 
 _UNREADABLE_FILE = "unreadable_file"
+_DRAFTS = draft_of(Path("series-*")).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class SeriesOutcome:
         Number of files written: each content once.
     code, reason
         Why it is refused; None when it is not.
+    frames_looked_at
+        In a dry run: number of frames whose pixels would be looked at for text first.
     """
 
     number: int
@@ -86,6 +92,7 @@ class SeriesOutcome:
     instances: int
     code: str | None = None
     reason: str | None = None
+    frames_looked_at: int = 0
 
     @property
     def folder(self) -> str:
@@ -160,7 +167,7 @@ def _series_of(path: Path) -> tuple[str, str] | str:
 
 
 def check_out(folder: Path, out: Path) -> None:
-    """Let only an absent or empty folder outside the input be written to.
+    """Let only an absent or empty folder outside the input be written to; drafts of a killed run do not count.
 
     Raises
     ------
@@ -169,13 +176,13 @@ def check_out(folder: Path, out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ConfigurationError(f"{out} is a file: name a folder that does not exist or is empty.")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and set(out.iterdir()) - set(out.glob(_DRAFTS)):
         raise ConfigurationError(f"{out} is not empty: name a folder that does not exist or is empty.")
     if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise ConfigurationError("The output lies in the input folder: name a folder outside it.")
 
 
-def deidentify_inputs(inputs: Inputs, out: Path, keys: PseudonymKeys) -> Iterator[SeriesOutcome]:
+def deidentify_inputs(inputs: Inputs, out: Path, pseudonyms: Pseudonyms, profile: Profile) -> Iterator[SeriesOutcome]:
     """De-identify one series after the other into folders of ``out``; one that is refused does not stop the next.
 
     Raises
@@ -185,20 +192,23 @@ def deidentify_inputs(inputs: Inputs, out: Path, keys: PseudonymKeys) -> Iterato
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for draft in out.glob(_DRAFTS):
+            shutil.rmtree(draft)
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be made: {error.strerror}.") from None
     for number, files in enumerate(inputs.series, start=1):
-        yield _deidentified(SeriesOutcome(number, files, instances=0), out, keys)
+        yield _deidentified(SeriesOutcome(number, files, instances=0), out, pseudonyms, profile)
 
 
-def _deidentified(series: SeriesOutcome, out: Path, keys: PseudonymKeys) -> SeriesOutcome:
+def _deidentified(series: SeriesOutcome, out: Path, pseudonyms: Pseudonyms, profile: Profile) -> SeriesOutcome:
     number, files = series.number, series.files
     try:
         instances = tuple(ReceivedInstance(file.path, _content_digest(file.path)) for file in files)
     except OSError as error:
         return SeriesOutcome(number, files, 0, _UNREADABLE_FILE, _why_unreadable(error))
     try:
-        copy, _ = deidentify_series(ReceivedSeries(series.folder, 1, instances), out / series.folder, keys)
+        received = ReceivedSeries(series.folder, 1, instances)
+        copy, _ = deidentify_series(received, out / series.folder, pseudonyms, profile)
     except DeidentificationRefused as error:
         return SeriesOutcome(number, files, 0, error.code, str(error))
     except OSError as error:
@@ -223,32 +233,34 @@ def _content_digest(path: Path) -> str:
         return digest_of(file)
 
 
-def foretell_series(inputs: Inputs) -> list[SeriesOutcome]:
-    """State for each series whether its headers alone make the engine refuse it; the check of the copy may yet."""
+def foretell_series(inputs: Inputs, profile: Profile) -> list[SeriesOutcome]:
+    """State for each series whether its headers alone make the engine refuse it; pixels and copy may yet."""
     outcomes = []
     for number, files in enumerate(inputs.series, start=1):
         # in place of the digest, which would read all bytes: every file counts
         instances = tuple(ReceivedInstance(file.path, f"{file.number:09d}") for file in files)
         try:
-            read_patient(read_originals(instances)[0].path)
+            originals = read_originals(instances, profile.burned_in_text)
+            read_patient(originals[0].path)
         except DeidentificationRefused as error:
             outcomes.append(SeriesOutcome(number, files, len(files), error.code, str(error)))
         except OSError as error:
             outcomes.append(SeriesOutcome(number, files, len(files), _UNREADABLE_FILE, _why_unreadable(error)))
         else:
-            outcomes.append(SeriesOutcome(number, files, len(files)))
+            looked_at = frames_looked_at(originals)
+            outcomes.append(SeriesOutcome(number, files, len(files), frames_looked_at=looked_at))
     return outcomes
 
 
 def foretell_attributes(
-    files: Sequence[InputFile], progress: Progress
+    files: Sequence[InputFile], profile: Profile, progress: Progress
 ) -> tuple[dict[Attribute, int], tuple[Unreadable, ...]]:
     """Count in how many files each attribute is, in the order of the tags; and the files that cannot be read."""
     counts: Counter[Attribute] = Counter()
     unreadable = []
     for done, file in enumerate(files, start=1):
         try:
-            counts.update(attributes_of(file.path))
+            counts.update(attributes_of(file.path, profile))
         except UnreadableError as error:
             unreadable.append(Unreadable(file.number, str(error)))
         except OSError as error:

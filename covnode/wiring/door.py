@@ -16,7 +16,7 @@ import sys
 import threading
 from pathlib import Path
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError
 from covnode.logs import configure_logs, get_logger
 from covnode.receive.admission import Admission, AdmissionRules
@@ -114,7 +114,7 @@ def main() -> None:
     configure_logs(settings.node.log_level, given.name)
     line = Line(socket.socket(fileno=given.line))
     gate = Gate(home.spool, settings.receive.min_free_gb)
-    spool = Spool(home.spool, home.incoming, PseudonymKeys.load(home.keys).digest)
+    spool = Spool(home.spool, home.incoming, key_file.load(home.keys).digest)
     desk = StoreDesk(spool, gate, line.tell)
     if given.stow is not None:
         _run_stow(home, settings, desk, line, socket.socket(fileno=given.stow))

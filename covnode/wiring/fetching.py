@@ -19,7 +19,7 @@ from typing import Literal, cast
 from pynetdicom import _config
 from pynetdicom.association import Association
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.keys import Digests
 from covnode.dicom.association import Destination, associate
 from covnode.dicom.dimse import OUT_OF_RESOURCES
 from covnode.errors import ConfigurationError, DeliveryRefused, TransientError
@@ -83,9 +83,9 @@ def peer_of(settings: Settings, name: str) -> Destination:
 class Fetching:
     """Fetches from one peer for one node."""
 
-    def __init__(self, node: Node, keys: PseudonymKeys, peer: Destination) -> None:
+    def __init__(self, node: Node, digest: Digests, peer: Destination) -> None:
         self._node = node
-        self._keys = keys
+        self._digest = digest
         self._peer = peer
         self._ae_title = node.settings.node.ae_title
 
@@ -131,7 +131,7 @@ class Fetching:
         return series_id
 
     def _series_id(self, series: FoundSeries) -> str | None:
-        digest = self._keys.digest(series.study_instance_uid, series.series_instance_uid)
+        digest = self._digest(series.study_instance_uid, series.series_instance_uid)
         with self._node.transaction() as session:
             return id_of(session, digest)
 

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from covnode.deidentify.engine import deidentify_series
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.key_file import KeyFile
 from covnode.errors import DeidentificationRefused, StaleClaim, TransientError
 from covnode.logs import get_logger
 from covnode.pipeline.intake import Intake
@@ -12,9 +12,12 @@ from covnode.records.identity import Identity
 from covnode.records.job import SeriesState
 from covnode.records.series import DeidentifiedSeries, ReceivedInstance, ReceivedSeries
 from covnode.store import analyses, series
+from covnode.store.sealing import Seals
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
+from covnode.wiring.deidentify_profile import profile_of_the_node
 from covnode.wiring.node import Node
+from covnode.wiring.patients import PatientsInStore
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
 
 _MAX_ATTEMPTS = 3
@@ -109,11 +112,19 @@ class TakingIn:
                 series.quarantine(session, row.series_id, row.revision, "intake_failed", reason)
 
 
-def build_intake(node: Node, keys: PseudonymKeys) -> Intake:
-    """Wire the intake of this node."""
+def build_intake(node: Node, keys: KeyFile) -> Intake:
+    """Wire the intake of this node.
+
+    Raises
+    ------
+    ConfigurationError
+        Its settings ask for options that its copies do not take.
+    """
+    known = PatientsInStore(node.transaction, keys)
+    profile = profile_of_the_node(node.settings.deidentify)
 
     def deidentify(received: ReceivedSeries) -> tuple[DeidentifiedSeries, Identity]:
         out = node.home.deidentified / f"{received.series_id}-r{received.revision}"
-        return deidentify_series(received, out, keys)
+        return deidentify_series(received, out, known, profile)
 
-    return Intake(IntakeInStore(node, IdentityVault(keys.vault_key)), deidentify)
+    return Intake(IntakeInStore(node, IdentityVault(Seals(keys))), deidentify)

@@ -72,10 +72,16 @@ def open_node(home: Home) -> Node:
     return Node(home, load_settings(home))
 
 
-def open_process(home: Home, role: str) -> Node:
-    """Open the node for a long-running process: logs set up, database checked."""
+def open_process(home: Home, role: str, settings: Settings | None = None) -> Node:
+    """Open the node for a long-running process: logs set up, database checked.
+
+    Parameters
+    ----------
+    settings
+        None: those of the home.
+    """
     os.umask(0o077)
-    node = open_node(home)
+    node = Node(home, settings or load_settings(home))
     configure_logs(node.settings.node.log_level, role)
     _be_the_only(home, role)
     node.require_current_database()

@@ -85,10 +85,8 @@ def _analyse_series(
         revision=1,
         instances=tuple(ReceivedInstance(path, _digest(path)) for path in found.files),
     )
-    key_file = scratch / "keys" / "pseudonyms.key"
-    PseudonymKeys.create(key_file)
     try:
-        series, identity = deidentify_series(received, scratch / "deidentified", PseudonymKeys.load(key_file))
+        series, identity = deidentify_series(received, scratch / "deidentified", PseudonymKeys.random())
         claim = AnalysisClaim(
             analysis_id=received.series_id,
             series_id=received.series_id,

@@ -6,7 +6,7 @@ door (processes) --line--> recorder --rows--> assembling --> choosing --> taking
 import threading
 from dataclasses import dataclass
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.key_file import KeyFile
 from covnode.errors import TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import AssociationLedger
@@ -53,14 +53,15 @@ class Assembly:
 class Receiver:
     """All that the receiver does, in threads of their own beside the doors' processes."""
 
-    def __init__(self, node: Node, keys: PseudonymKeys) -> None:
+    def __init__(self, node: Node, keys: KeyFile) -> None:
+        digest = keys.ring.digest
         self._node = node
         self._ledger = AssociationLedger()
         self._doors = Doors(node.home, node.settings, self._hear)
-        self._commitments = Commitments(node, keys, self._doors.report_on_same)
+        self._commitments = Commitments(node, digest, self._doors.report_on_same)
         self._recorder = Recorder(node, self._ledger, self._doors.close, self._commitments.put)
         self._reconciled = threading.Event()
-        self._spool = Spool(node.home.spool, node.home.incoming, keys.digest)
+        self._spool = Spool(node.home.spool, node.home.incoming, digest)
         self._assembly = Assembly(
             Assembling(node, self._ledger),
             Choosing(node),
@@ -120,4 +121,4 @@ def run_receiver(home: Home) -> None:
     for folder in home.folders:
         folder.mkdir(mode=0o700, exist_ok=True)
     clear_incoming(home.incoming)
-    Receiver(node, PseudonymKeys.load(home.keys)).run(stop_event())
+    Receiver(node, KeyFile(home.keys)).run(stop_event())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covnode.clock import utc_now
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.key_file import KeyFile
 from covnode.deliver.restore import restore_identity
 from covnode.deliver.scu import send
 from covnode.dicom.association import Destination
@@ -17,8 +17,9 @@ from covnode.pipeline.delivery import DeliveryJob, OnStored
 from covnode.records.job import DeliveryClaim, DeliveryState, JobKind
 from covnode.records.result import ObjectKind
 from covnode.settings import DeliverSettings, Home, PeerSettings
-from covnode.store import deliveries, series
+from covnode.store import audit, deliveries, series
 from covnode.store.results import MASKS, StoredResult, load_result
+from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
 
@@ -101,8 +102,9 @@ class DeliveryStages:
     def restore(self, claim: DeliveryClaim) -> Mapping[ObjectKind, Path]:
         """Write the final bytes into the delivery's folder of the outbox; the same bytes at every attempt."""
         stored = load_result(self.node.home.results / claim.analysis_id)
+        why = audit.Access(_ROLE, audit.Action.DELIVER, "a delivery")
         with self.node.transaction() as session:
-            identity = self.vault.read(session, claim.series_id, claim.revision)
+            identity = self.vault.read(session, claim.series_id, claim.revision, why, [claim.delivery_id])
         folder = self.node.home.outbox / claim.delivery_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         final = {}
@@ -143,7 +145,7 @@ class DeliveryStages:
 def run_sender(home: Home) -> None:
     """Run until asked to stop."""
     node = open_process(home, _ROLE)
-    vault = IdentityVault(PseudonymKeys.load(home.keys).vault_key)
+    vault = IdentityVault(Seals(KeyFile(home.keys)))
     job = DeliveryJob(DeliveriesInStore(node), DeliveryStages(node, vault))
     role = RoleOfJobs(_ROLE, JobKind.DELIVERY, _CONCURRENT_DELIVERIES, grace_s=10)
     run_jobs(node, role, job.run, on_stop=lambda: None)

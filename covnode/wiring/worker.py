@@ -1,7 +1,8 @@
 """The worker process: claims analyses and has them done by a child process that it can kill.
 
 The child loads the models once and stays; it gets file names and gives back the record. When it crashes, hangs or runs
-into a CUDA fault, this process lives on, keeps its lease and starts another child. Neither can see an identity.
+into a CUDA fault, this process lives on, keeps its lease and starts another child. Neither can see an identity: no
+module that holds one is imported, and the kernel opens neither the key file nor the spool to them.
 """
 
 import concurrent.futures
@@ -22,8 +23,9 @@ from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home
+from covnode.settings import Home, load_settings
 from covnode.store import analyses, deliveries
+from covnode.wiring.confinement import confine
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan
@@ -180,7 +182,8 @@ class AnalysesInStore:
 
 def run_worker(home: Home) -> None:
     """Run until asked to stop."""
-    node = open_process(home, _ROLE)
+    node = open_process(home, _ROLE, load_settings(home).of_worker())
+    confine(node)
     for known in known_models(home):
         get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
     records = AnalysesInStore(node)

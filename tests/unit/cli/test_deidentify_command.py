@@ -1,13 +1,16 @@
 """``covnode deidentify``: files without identity out, or a reason; and a dry run that writes nothing."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from pydicom import Dataset, dcmread
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
@@ -27,7 +30,7 @@ def phantom():
 def run(tmp_path, monkeypatch):
     """Return a function that runs the command and gives exit code, stdout and all that was said."""
     monkeypatch.setenv("COVNODE_HOME", str(tmp_path / "home"))
-    PseudonymKeys.create(Home(tmp_path / "home").keys)
+    key_file.create(Home(tmp_path / "home").keys)
 
     def run(*arguments):
         result = CliRunner().invoke(app, ["deidentify", *map(str, arguments)])
@@ -111,7 +114,7 @@ def test_the_pseudonyms_are_those_of_the_node(run, source, tmp_path):
     run(source, tmp_path / "out")
     original = dcmread(next(iter((source / FILE).iterdir())))
     copy = dcmread(tmp_path / "out" / "series-001" / "00001.dcm")
-    keys = PseudonymKeys.load(Home(tmp_path / "home").keys)
+    keys = key_file.load(Home(tmp_path / "home").keys).of_generation(1)
     assert copy.SeriesInstanceUID == keys.uid(original.SeriesInstanceUID)
     assert copy.PatientID == keys.patient_id("", PATIENT_ID)
 
@@ -188,7 +191,7 @@ def test_one_file_may_be_given(run, source, tmp_path):
 
 
 def test_a_file_that_vanishes_refuses_its_series_without_its_name(run, source, tmp_path, monkeypatch):
-    def vanishing(series, out, keys):
+    def vanishing(series, out, keys, profile):
         raise FileNotFoundError(2, "No such file or directory", str(series.instances[3].path))
 
     monkeypatch.setattr("covnode.wiring.deidentifying.deidentify_series", vanishing)
@@ -198,7 +201,7 @@ def test_a_file_that_vanishes_refuses_its_series_without_its_name(run, source, t
 
 
 def test_a_disk_that_is_full_is_an_error_that_names_the_way_out(run, source, tmp_path, monkeypatch):
-    def full(series, out, keys):
+    def full(series, out, keys, profile):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("covnode.wiring.deidentifying.deidentify_series", full)
@@ -212,6 +215,24 @@ def test_out_that_is_not_empty_is_refused(run, source, tmp_path):
     with pytest.raises(ConfigurationError, match="not empty: name a folder"):
         run(source, tmp_path / "out")
     assert list(files_of(tmp_path / "out")) == ["mine"]
+
+
+KILLED_AT_ITS_FIRST_CHECK = """
+import os, signal, sys
+from covnode.cli.app import app
+from covnode.deidentify.leaks import LeakCheck
+LeakCheck.verify = lambda self, copy: os.kill(os.getpid(), signal.SIGKILL)
+app(["deidentify", *sys.argv[1:]])
+"""
+
+
+def test_a_run_that_was_killed_can_be_repeated_with_the_same_folder(run, source, tmp_path):
+    command = [sys.executable, "-c", KILLED_AT_ITS_FIRST_CHECK, source, tmp_path / "out"]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".series-001.draft"]
+    (tmp_path / "out" / ".series-009.draft").mkdir()  # as if the input had held more when it was killed
+    assert run(source, tmp_path / "out")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["series-001"]
 
 
 def test_out_within_the_input_is_refused(run, source):
@@ -283,3 +304,21 @@ def test_no_file_of_the_input_is_changed(run, source, tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in source.rglob("*") if path.is_file()}
     run(source, tmp_path / "out")
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
+
+
+def test_text_in_pixels_is_refused_or_masked_as_asked_and_the_dry_run_counts_the_frames(run, source, tmp_path):
+    for path in (source / FILE).iterdir():
+        dataset = dcmread(path)
+        pixels = dataset.pixel_array.copy()
+        for left in range(4, 34, 5):  # six strokes of a row
+            pixels[4:11, left : left + 2] = 3000
+        dataset.PixelData = pixels.tobytes()
+        dataset.save_as(path)
+    _, stdout, _ = run(source, "--dry-run", "--json")
+    assert json.loads(stdout)["series"][0]["frames_looked_at"] == 3
+    code, stdout, said = run(source, tmp_path / "refused", "--json")
+    assert (code, json.loads(stdout)["series"][0]["reason_code"]) == (1, "burned_in_text")
+    assert not found_in(said.encode())
+    code, _, _ = run(source, tmp_path / "masked", "--burned-in-text", "mask")
+    assert code == 0
+    assert dcmread(tmp_path / "masked" / "series-001" / "00001.dcm").pixel_array.max() < 3000

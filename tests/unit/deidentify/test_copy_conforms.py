@@ -9,7 +9,7 @@ from pydicom.valuerep import validate_value
 
 from covnode.deidentify import values
 from covnode.deidentify.engine import deidentify_series
-from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Action, rules
+from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Action, node_profile
 
 CHARACTER_SETS = {
     "ISO_IR 100": ("Müller^Käthe", "Krankenhaus Köln"),
@@ -89,7 +89,7 @@ def test_every_value_that_replaces_another_is_valid_for_its_vr(copy_of):
     """Every attribute of the table that is not kept as sent, written with what its VR does not allow."""
     dataset, replaced = ct_slice(), 0
     item = Dataset()
-    for tag, rule in rules().items():
+    for tag, rule in node_profile().rules.items():
         vr = DicomDictionary.get(tag, ("",))[0]
         if rule.action in {Action.REMOVE, Action.KEEP, Action.UID} or vr not in values.STRING_VRS:
             continue

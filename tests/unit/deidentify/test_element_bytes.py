@@ -64,6 +64,7 @@ KVP_IMPLICIT = encode(0x00180060, "DS", b"140 ", IMPLICIT_LITTLE)
         "stray end",
     ],
 )
+@pytest.mark.usefixtures("pixels_unseen")
 def test_unusual_explicit_elements_are_walked_over(tmp_path, inserted):
     copy = deidentified(tmp_path, inserted)
     assert SECRET not in copy.read_bytes()

@@ -11,6 +11,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLEL
 from covnode.deidentify.engine import deidentify_series
 from covnode.errors import DeidentificationRefused
 
+pytestmark = pytest.mark.usefixtures("pixels_unseen")
+
 START = {JPEGBaseline8Bit: b"\xff\xd8", JPEGLSLossless: b"\xff\xd8", JPEG2000Lossless: b"\xff\x4f"}
 REST = {JPEGBaseline8Bit: b"\xff\xda", JPEGLSLossless: b"\xff\xda", JPEG2000Lossless: b"\xff\x90"}
 

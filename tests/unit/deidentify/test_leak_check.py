@@ -1,6 +1,7 @@
 """The independent check: each test takes one protection away and shows that the check refuses the copy."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 from planted import KEYS, Sentinels, ct_slice, full_of_identity, received
@@ -8,10 +9,10 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
-from covnode.deidentify import cleaning, engine, profile
+from covnode.deidentify import cleaning, engine
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.leaks import LeakCheck
-from covnode.deidentify.profile import Action, Rule, rules
+from covnode.deidentify.profile import Action, Rule, node_profile
 from covnode.errors import DeidentificationRefused
 
 KEPT_AS_TEXT = Rule(Action.KEEP, text=True)
@@ -29,15 +30,19 @@ LEAKS = (
 
 @pytest.fixture
 def without(monkeypatch):
-    """Replace the rule on one attribute."""
+    """Replace the rule on one attribute, for the cleaning alone."""
 
-    def replace(keyword, rule=KEPT_AS_TEXT):
-        table = dict(rules())
-        table[int(Tag(keyword))] = rule
-        monkeypatch.setattr(cleaning, "rules", lambda: table)
-        return table
+    def without(keyword, rule=KEPT_AS_TEXT):
+        lax = lax_profile(keyword, rule)
+        monkeypatch.setattr(engine, "Cleaner", lambda _, *others: cleaning.Cleaner(lax, *others))
+        return lax
 
-    return replace
+    return without
+
+
+def lax_profile(keyword, rule=KEPT_AS_TEXT, profile=None):
+    profile = profile or node_profile()
+    return replace(profile, rules={**profile.rules, int(Tag(keyword)): rule})
 
 
 def refused(tmp_path, *slices):
@@ -62,8 +67,8 @@ def test_an_attribute_that_slips_through_is_caught(tmp_path, without, keyword, v
 @pytest.mark.parametrize(("keyword", "value"), LEAKS, ids=lambda value: value.replace(" ", "-"))
 def test_it_is_caught_by_its_value_alone(tmp_path, without, monkeypatch, keyword, value):
     """Even if the check too believed that the attribute may stay."""
-    table = without(keyword)
-    monkeypatch.setattr("covnode.deidentify.leaks.rules", lambda: table)
+    lax = without(keyword)
+    monkeypatch.setattr(engine, "LeakCheck", lambda _: LeakCheck(lax))
     assert "Zq" not in refused(tmp_path, ct_slice(**{keyword: value}))
 
 
@@ -144,7 +149,7 @@ class TestCopies:
     def check(self, tmp_path):
         sentinel = Sentinels()
         series = received(tmp_path / "in", [full_of_identity(sentinel)])
-        check = LeakCheck()
+        check = LeakCheck(node_profile())
         check.learn(series.instances[0].path)
         copies, _ = deidentify_series(series, tmp_path / "out", KEYS)
         check.verify(copies.files[0])
@@ -201,6 +206,7 @@ class TestCopies:
             check.verify(copy)
 
 
+@pytest.mark.usefixtures("pixels_unseen")
 def test_surplus_bytes_in_native_pixel_data_are_searched(tmp_path):
     pixels = ct_slice().PixelData
     deidentify_series(received(tmp_path / "in", [ct_slice(PixelData=pixels + b"\0\0")]), tmp_path / "out", KEYS)
@@ -229,7 +235,3 @@ def test_the_engine_asks_the_check_about_every_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "LeakCheck", Recording)
     deidentify_series(received(tmp_path / "in", [ct_slice(n) for n in (1, 2, 3)]), tmp_path / "out", KEYS)
     assert asked == ["00001.dcm", "00002.dcm", "00003.dcm"]
-
-
-def test_rules_are_read_once():
-    assert profile.rules() is profile.rules()

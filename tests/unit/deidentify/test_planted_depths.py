@@ -13,7 +13,7 @@ from covnode.deidentify import cleaning
 from covnode.deidentify.elements import IMPLICIT_LITTLE, PIXEL_DATA, Encoding, elements, encode, encode_item
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.leaks import LeakCheck
-from covnode.deidentify.profile import rules
+from covnode.deidentify.profile import node_profile
 from covnode.errors import DeidentificationRefused
 
 SENTINEL = b"QZXJ7KWVQJZX4GQ2"
@@ -22,6 +22,8 @@ DEEPEST = 6
 STRINGS = ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 VRS = [*STRINGS, *["AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV"]]
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+pytestmark = pytest.mark.usefixtures("pixels_unseen")
+
 NAMES_OF_THE_INSTANCE = "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID"
 DEVICE_TEXTS = "Manufacturer ManufacturerModelName ConvolutionKernel"
 LEFT_ALONE = {tag_for_keyword(k) for k in f"{NAMES_OF_THE_INSTANCE} {DEVICE_TEXTS} SpecificCharacterSet".split()}
@@ -32,8 +34,9 @@ UNDEFINED, END_OF_SEQUENCE = b"\xff" * 4, b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 def public(variant):
     """Every attribute that may stay in some form, and one of each VR that may not; wrong VRs in odd variants."""
-    removed = {entry[0]: tag for tag, entry in DicomDictionary.items() if tag not in rules() and tag >> 16 > 7}
-    for number, tag in enumerate(sorted(set(rules()) | set(removed.values()))):
+    rules = node_profile().rules
+    removed = {entry[0]: tag for tag, entry in DicomDictionary.items() if tag not in rules and tag >> 16 > 7}
+    for number, tag in enumerate(sorted(set(rules) | set(removed.values()))):
         vr = DicomDictionary.get(tag, ("LO",))[0].split(" or ")[0]
         if tag in LEFT_ALONE or vr == "SQ" or tag > 0x7FE00000:
             continue

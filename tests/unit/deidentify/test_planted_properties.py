@@ -86,7 +86,7 @@ def part10(found, encoding):
         if value is None:
             value = int(element.value).to_bytes(2, "little")
         value = value if isinstance(value, bytes) else value.encode()
-        own[int(element.tag)] = encode(int(element.tag), element.VR, value, encoding)
+        own[int(element.tag)] = encode(int(element.tag), element.VR.split(" or ")[-1], value, encoding)
     pixels = own.pop(0x7FE00010)
     merged = found | {tag: own[tag] for tag in SERIES_TAGS} | {tag: own[tag] for tag in own if tag not in found}
     meta = encode(0x00020010, "UI", transfer_syntax, EXPLICIT_LITTLE)

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from covnode.deidentify.elements import EXPLICIT_LITTLE, encode, encode_item
 from covnode.deidentify.engine import deidentify_series
-from covnode.deidentify.profile import Action, rules
+from covnode.deidentify.profile import Action, node_profile
 from covnode.deidentify.values import keep_numbers
 from covnode.errors import DeidentificationRefused
 
@@ -104,7 +104,7 @@ def test_a_value_too_long_to_be_written_is_refused(tmp_path, tag, vr, value):
 
 def test_attributes_of_commands_meta_information_and_directories_do_not_stay_in_a_data_set(tmp_path):
     assert "00001001,RequestedSOPInstanceUID,U" in (files("covnode.deidentify") / "profile.csv").read_text()
-    assert min(tag for tag, rule in rules().items() if rule.action is not Action.REMOVE) > 0x00080000
+    assert min(tag for tag, rule in node_profile().rules.items() if rule.action is not Action.REMOVE) > 0x00080000
     content = received(tmp_path / "in", [ct_slice()]).instances[0].path.read_bytes()
     item = encode(0x00001001, "UI", b"1.2.3.4", EXPLICIT_LITTLE) + encode(0x00020003, "UI", b"1.2.3.5", EXPLICIT_LITTLE)
     position = content.index(b"\x28\0\x02\0")

@@ -31,14 +31,14 @@ class Delivery:
         check_delivery(self.objects, result=self.result, masks=self.masks, originals=self.originals)
 
 
-def run_stages(folder, layout="axial", *, result=None, **options):
+def run_stages(folder, layout="axial", *, result=None, profile=None, **options):
     """De-identify, load, take the known masks, write, restore: the delivery, and the objects before the restoration."""
     for name in ("originals", "results", "outbox"):
         (folder / name).mkdir()
-    keys = PseudonymKeys.create(folder / "keys")
+    keys = PseudonymKeys.random()
     originals = make_series(folder / "originals", layout, **options).paths
     instances = tuple(ReceivedInstance(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in originals)
-    series, identity = deidentify_series(ReceivedSeries("series-1", 1, instances), folder / "copies", keys)
+    series, identity = deidentify_series(ReceivedSeries("series-1", 1, instances), folder / "copies", keys, profile)
     volume = load_volume(series)
     lungs, lesions = make_masks(volume.voxels_hu.shape)
     made = Made(series.files, volume, LungMask(lungs, LUNG_MODEL), LesionMask(lesions, LESION_MODEL))

@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify.keys import Digests
 from covnode.receive.commitment import CommitmentRequest, keep_request
 from covnode.receive.commitment_report import Reference
 from covnode.receive.drafts import Drafts
@@ -13,7 +13,7 @@ from covnode.wiring.node import Node
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
-KEYS = PseudonymKeys(b"k" * 32)
+DIGEST = Digests(b"k" * 32)
 
 
 def node_with(folder, database_url, *, peers=("SCANNER",), **commitment):
@@ -52,7 +52,7 @@ def put_instance(node, uid, *, sop_class=CT, series_id=None, ignored=False):
         session.add(
             InstanceRow(
                 series_id=series_id,
-                sop_digest=KEYS.digest(uid),
+                sop_digest=DIGEST(uid),
                 content_digest="a",
                 file_name=f"{series_id}/{path.name}",
                 size_bytes=10,

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from commitment_cases import KEYS, ask, node_with, put_instance
+from commitment_cases import DIGEST, ask, node_with, put_instance
 from processes import wait_until
 
 from covnode.errors import DeliveryRefused, TransientError
@@ -39,7 +39,7 @@ def begin():
     threads = []
 
     def begin(node, sender, **options):
-        commitments = Commitments(node, KEYS, send=sender, **options)
+        commitments = Commitments(node, DIGEST, send=sender, **options)
         threads.append(threading.Thread(target=commitments.run, args=(stopping,)))
         threads[-1].start()
         return commitments

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 import sqlalchemy as sa
-from commitment_cases import CT, KEYS, MR, node_with, put_instance, request_for
+from commitment_cases import CT, DIGEST, MR, node_with, put_instance, request_for
 
 from covnode.errors import TransientError
 from covnode.receive.commitment_report import Reference
@@ -20,7 +20,7 @@ def node(tmp_path, database_url):
 
 
 def verdict(node, request, patience_s=0.0):
-    return Verdicts(node, KEYS).on(request, time.monotonic() + patience_s)
+    return Verdicts(node, DIGEST).on(request, time.monotonic() + patience_s)
 
 
 def test_each_instance_is_answered_for_on_its_own(node):

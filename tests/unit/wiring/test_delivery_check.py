@@ -3,11 +3,13 @@
 import pytest
 from arriving import arrived
 from msgspec.structs import replace
+from vault_keys import GrowingKeys
 
 from covnode.clock import utc_now
 from covnode.records.job import DeliveryClaim
 from covnode.settings import Home, Settings
 from covnode.store import arrivals, series
+from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault
 from covnode.wiring import sender
 from covnode.wiring.intake import IntakeInStore
@@ -33,7 +35,7 @@ def test_a_late_slice_that_is_ignored_is_neither_taken_in_nor_held_against_the_d
     monkeypatch.setattr(sender, "load_result", lambda _folder: type("Stored", (), {"result": None}))
     monkeypatch.setattr(sender, "load_masks", lambda _path: None)
     monkeypatch.setattr(sender, "check_delivery", lambda _objects, **known: checked.extend(known["originals"]))
-    vault = IdentityVault(b"0" * 32)
+    vault = IdentityVault(Seals(GrowingKeys()))
     claim = DeliveryClaim("del-1", "ana-1", series_id, 1, "pacs", 1, utc_now(), frozenset())
     DeliveryStages(node, vault).check(claim, {})
     taken = IntakeInStore(node, vault).received(series_id).instances

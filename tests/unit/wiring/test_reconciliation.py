@@ -10,7 +10,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from structlog.testing import capture_logs
 
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import RowExists, RowRefused, TransientError
 from covnode.receive.file_meta import StoreCommand
 from covnode.receive.spool import Spool
@@ -35,8 +35,7 @@ def node(tmp_path, database_url):
 
 @pytest.fixture
 def spool(node):
-    PseudonymKeys.create(node.home.keys)
-    return Spool(node.home.spool, node.home.incoming, PseudonymKeys.load(node.home.keys).digest)
+    return Spool(node.home.spool, node.home.incoming, key_file.create(node.home.keys).digest)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """One stored frame's bytes -> its pixel words, by the transfer syntax.
 
-Called by pixels. imagecodecs decodes, since it frees the interpreter lock; every frame is checked for its
-end and its size first, because some decoders fill up a truncated image with grey. Never interprets a value.
+Called by deidentify and by volume. imagecodecs decodes, since it frees the interpreter lock; every frame is checked for
+its end and its size first, because some decoders fill up a truncated image with grey. Never interprets a value.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,6 @@ import pydicom.uid as uids
 from numpy.typing import NDArray
 
 from covnode.errors import PixelDataUnreadable
-from covnode.volume.frames import PixelFormat
 
 Words = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -48,8 +47,13 @@ def is_native(transfer_syntax_uid: str) -> bool:
     return transfer_syntax_uid in _NATIVE
 
 
-def words_of(data: bytes, pixels: PixelFormat, transfer_syntax_uid: str) -> Words:
+def words_of(data: bytes, shape: tuple[int, int], bits_allocated: int, transfer_syntax_uid: str) -> Words:
     """Pixel words of one frame, bit for bit as allocated.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns.
 
     Returns
     -------
@@ -62,8 +66,7 @@ def words_of(data: bytes, pixels: PixelFormat, transfer_syntax_uid: str) -> Word
     PixelDataUnreadable
         When data is truncated, damaged, of another size than the header says, or in an unknown transfer syntax.
     """
-    shape = (pixels.rows, pixels.columns)
-    bytes_per_pixel = pixels.bits_allocated // 8
+    bytes_per_pixel = bits_allocated // 8
     if byte_order := _NATIVE.get(transfer_syntax_uid):
         return np.frombuffer(data, f"{byte_order}u{bytes_per_pixel}").reshape(shape)
     decoded = _decoded(data, bytes_per_pixel, shape, transfer_syntax_uid)

@@ -1,0 +1,62 @@
+"""What every section of the configuration is, and the section that has rules of its own.
+
+Comes from settings, which hold all sections; goes to wiring. Never reads a file.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Section(BaseModel):
+    """A section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+DeidentifyOption = Literal[
+    "clean_structured_content",
+    "clean_descriptors",
+    "retain_patient_characteristics",
+    "retain_device_identity",
+    "retain_uids",
+    "retain_institution_identity",
+]
+Dates = Literal["modified", "full", "removed"]
+_NO_OPTIONS = {
+    "clean_graphics": "overlays, curves and annotations are always removed: what they draw may be letters",
+    "clean_recognizable_visual_features": "it would change the pixels that are to be analysed",
+    "retain_safe_private": "name the list of what is safe instead (safe_private, --safe-private)",
+    "full_dates": "choose it by dates (--dates full)",
+    "modified_dates": "choose it by dates (--dates modified)",
+}
+
+
+class DeidentifySettings(Section):
+    """The options of PS3.15 Annex E: of the node's copies, and of `covnode deidentify` unless it is told others."""
+
+    options: tuple[DeidentifyOption, ...] = Field(
+        default=(),
+        description="options beside the Basic Profile; the node's own copies take clean_structured_content, "
+        "clean_descriptors and retain_patient_characteristics alone (docs/adr/0012)",
+    )
+    dates: Dates = Field(
+        default="modified", description="modified: moved, intervals stay; full: as sent; removed; the node's: modified"
+    )
+    safe_private: str = Field(
+        default="",
+        description="file of private attributes that stay (CSV: creator, tag as 0019,xx23, vr); the node's: none",
+    )
+
+    burned_in_text: Literal["quarantine", "mask"] = Field(
+        default="quarantine",
+        description="text found in the pixels: quarantine: the series is held back; mask: it is overwritten",
+    )
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _explain(cls, value: object) -> object:
+        for name in value if isinstance(value, (list, tuple)) else ():
+            if name in _NO_OPTIONS:
+                raise ValueError(f"{name} is not offered: {_NO_OPTIONS[name]}")
+        return value
