@@ -59,8 +59,8 @@ E.1-1), `kept.csv` and `content.csv`; a test holds this page to them.
 - Pixel Data are copied as they came, compressed ones too. A series is held back unseen for Burned In Annotation YES,
   Secondary Capture classes, an Image Type that names a screen, pictures in colour, an overlay in unused bits. Of all
   others a detector looks for text in each frame that is not ORIGINAL, PRIMARY and AXIAL (or VOLUME), has a Conversion
-  Type, recognizable features, 8 bits, MONOCHROME1 or another modality than CT; and in three frames of what is none of
-  these. What looks like text, and what cannot be decoded, holds the series back.
+  Type, recognizable features, 8 bits, MONOCHROME1 or another modality than CT; and in the middle frame of what is none
+  of these. What looks like text, and what cannot be decoded, holds the series back.
   [Record 14](adr/0014-text-in-pixels.md) has the figures: not all text is found.
 - With `deidentify.burned_in_text = "mask"` text that is found is overwritten in all frames, such a copy is not
   compressed, says 113101 (Clean Pixel Data Option) and Burned In Annotation NO, and is looked at again; every other

@@ -1,4 +1,4 @@
-"""Looks for text in the pixels of a series: in each frame that is suspicious, in three of what is ordinary.
+"""Looks for text in the pixels of a series: in each frame that is suspicious, in the middle one of what is ordinary.
 
 Comes from the engine with the originals, and with the copies that were masked; says where text is (as a refusal, or as
 the boxes to mask), never what it says. Decodes, and changes nothing.
@@ -111,20 +111,22 @@ def frames_looked_at(originals: Sequence[Original]) -> int:
 
 
 def _frames_to_look_at(originals: Sequence[Original]) -> Mapping[int, Sequence[int]]:
-    """0-based frames by 0-based original; of the ordinary ones the first, the middle and the last."""
+    """0-based frames by 0-based original; of the ordinary ones that in the middle."""
     ordinary = [
         (number, frame)
         for number, original in enumerate(originals)
         if original.is_ordinary
         for frame in range(original.frame_count)
     ]
-    last = len(ordinary) - 1
-    chosen = [ordinary[place] for place in sorted({0, last // 2, last})] if ordinary else []
-    wanted: dict[int, list[int]] = {}
-    for number, frame in chosen:
-        wanted.setdefault(number, []).append(frame)
-    every = {n: range(o.frame_count) for n, o in enumerate(originals) if o.frame_count and not o.is_ordinary}
-    return dict(sorted({**wanted, **every}.items()))
+    wanted: dict[int, Sequence[int]] = {
+        number: range(original.frame_count)
+        for number, original in enumerate(originals)
+        if original.frame_count and not original.is_ordinary
+    }
+    if ordinary:
+        number, frame = ordinary[len(ordinary) // 2]
+        wanted[number] = (frame,)
+    return dict(sorted(wanted.items()))
 
 
 def _paths(originals: Sequence[Original]) -> list[Path]:

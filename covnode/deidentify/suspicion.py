@@ -4,7 +4,7 @@ Comes from the root of each original; goes to originals, and from there to burne
 
 Text is drawn by programs, not measured by scanners: screens, dose reports and captures are pictures of text; derived
 and secondary images, reformats and localizers come from workstations, which like to label them. Of ordinary axial
-slices three of a series are looked at: what draws a name into slices draws it into each.
+slices one of a series is looked at: what draws a name into slices draws it into each.
 """
 
 from collections.abc import Mapping
