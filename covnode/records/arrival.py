@@ -63,21 +63,21 @@ class ArrivedInstance(msgspec.Struct, frozen=True):
     facts: SliceFacts
 
 
-class Stored(msgspec.Struct, frozen=True, tag="stored"):
+class Stored(msgspec.Struct, frozen=True, tag_field="kind", tag="stored"):
     """An instance was answered with Success (or will be: the answer follows this message)."""
 
     association_id: str
     instance: ArrivedInstance
 
 
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
+class Ended(msgspec.Struct, frozen=True, tag_field="kind", tag="ended"):
     """An association has ended."""
 
     association_id: str
     released: bool
 
 
-class CommitmentAsked(msgspec.Struct, frozen=True, tag="commitment"):
+class CommitmentAsked(msgspec.Struct, frozen=True, tag_field="kind", tag="commitment"):
     """A storage commitment request lies in the spool, durable, and was answered with Success.
 
     Attributes

@@ -181,6 +181,7 @@ key_rotation.rotate(node, Access("tester", Action.ROTATE, "why"), lambda done, t
         ("INSERT INTO identity_audit", 1, 2),
     ],
 )
+@pytest.mark.chaos
 def test_a_rotation_that_is_killed_at_any_step_has_lost_nothing_and_is_finished_later(node, step, times, generation):
     taken = [take_in(node, patient, number) for number, patient in enumerate((ANNA, BERTA, ""), start=1)]
     node.engine.dispose()
@@ -358,8 +359,11 @@ def test_a_row_of_the_trail_can_neither_be_changed_nor_removed(node, statement):
 def test_an_export_is_private_whole_and_never_overwrites(node, tmp_path):
     taken = [take_in(node, patient, number) for number, patient in enumerate((ANNA, BERTA), start=1)]
     out = tmp_path / "out.csv"
-    os.umask(0)
-    assert identities.export(opened(node), out, why(Action.EXPORT), silent) == 2
+    usual = os.umask(0)
+    try:
+        assert identities.export(opened(node), out, why(Action.EXPORT), silent) == 2
+    finally:
+        os.umask(usual)
     assert out.stat().st_mode & 0o777 == 0o600
     with out.open(newline="") as file:
         rows = {row["pseudonymous_patient_id"]: row["patient_id"] for row in csv.DictReader(file)}

@@ -82,6 +82,7 @@ def node(tmp_path, database_url):
 @pytest.mark.parametrize(
     "step", ["CREATE TABLE patients", "ADD COLUMN sealed_with", "identity_audit", "alembic_version SET"]
 )
+@pytest.mark.chaos
 def test_an_upgrade_that_is_killed_loses_no_identity_and_the_next_one_ties_it(node, step):
     url = node.settings.database.url
     killed = subprocess.run([sys.executable, "-c", KILLED_UPGRADE, url, step], check=False)

@@ -10,7 +10,7 @@ from postgresql_server import PostgresqlServer
 from processes import covnode, wait_until
 from receiving_node import ReceivingNode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 OUT_OF_RESOURCES = 0xA700
 REJECTED_TRANSIENT = (2, 3, 1)  # PS3.8 9.3.4: rejected transient, by the provider's presentation, temporary congestion

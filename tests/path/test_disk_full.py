@@ -13,7 +13,7 @@ from dicom_sender import SUCCESS, Message, Rejected
 from processes import wait_until
 from receiving_node import ReceivingNode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 OUT_OF_RESOURCES = 0xA700
 REJECTED_TRANSIENT = (2, 3, 1)

@@ -61,6 +61,7 @@ def test_seg_and_sr_come_back_under_the_patients_own_identity(node, pacs, write_
     wait_until(lambda: delivered(node))
 
 
+@pytest.mark.chaos
 def test_a_killed_worker_takes_its_analysis_up_again_and_nothing_is_sent_twice(node, pacs, write_series):
     node.push(write_series())
     wait_until(lambda: node.jobs("analysis", AnalysisState.RUNNING))
@@ -75,6 +76,7 @@ def test_a_killed_worker_takes_its_analysis_up_again_and_nothing_is_sent_twice(n
         assert session.query(DeliveredObjectRow).count() == 2
 
 
+@pytest.mark.chaos
 def test_a_killed_receiver_loses_nothing_that_it_answered_for(idle_node, pacs, write_series):
     idle_node.init("--pacs", pacs.address)
     # The sender comes back before the broken-off series counts as complete.
@@ -102,6 +104,7 @@ def test_a_killed_receiver_loses_nothing_that_it_answered_for(idle_node, pacs, w
     assert (series["instances"], series["revision"]) == (len(files), 1)
 
 
+@pytest.mark.chaos
 def test_an_inference_child_that_died_while_idle_costs_one_attempt(node, pacs, write_series):
     node.push(write_series("first"))
     received(pacs, 2)
@@ -111,6 +114,7 @@ def test_an_inference_child_that_died_while_idle_costs_one_attempt(node, pacs, w
     assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]
 
 
+@pytest.mark.chaos
 def test_a_stop_in_the_middle_of_an_analysis_counts_no_attempt(node, pacs, write_series):
     node.push(write_series())
     wait_until(lambda: node.jobs("analysis", AnalysisState.RUNNING))
@@ -123,6 +127,7 @@ def test_a_stop_in_the_middle_of_an_analysis_counts_no_attempt(node, pacs, write
     assert pacs.waiting == 0
 
 
+@pytest.mark.chaos
 def test_a_job_that_the_engine_lost_is_queued_again(idle_node, pacs, write_series):
     idle_node.init("--pacs", pacs.address)
     idle_node.start()
@@ -136,6 +141,7 @@ def test_a_job_that_the_engine_lost_is_queued_again(idle_node, pacs, write_serie
     assert any(line["event"] == "job_requeued" for line in idle_node.log_lines)
 
 
+@pytest.mark.chaos
 def test_a_pacs_that_is_away_gets_the_result_when_it_is_back(idle_node, pacs, write_series):
     pacs.stop()
     idle_node.init("--pacs", pacs.address)

@@ -16,7 +16,7 @@ from receiving_node import ReceivingNode
 
 from covnode.cli.local_node import NODE_AE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROUNDS = 4
 VICTIMS = ("receiver", "door", "door", "door", "door")  # what dies often starts again ever later: each in its turn

@@ -2,11 +2,11 @@
 
 import errno
 import json
-from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import asdict
 from scanner_series import SERIES, write
 from structlog.testing import capture_logs
 from typer.testing import CliRunner

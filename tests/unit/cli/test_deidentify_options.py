@@ -7,12 +7,13 @@ from pydicom import dcmread
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
-from covnode.deidentify.keys import PseudonymKeys
+from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
 from covnode.settings import Home
+from covnode.wiring.node import open_node
 
 INSTITUTION = "Zqmarien Hospital"
 
@@ -26,7 +27,7 @@ def phantom():
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("COVNODE_HOME", str(tmp_path / "home"))
     home = Home(tmp_path / "home")
-    PseudonymKeys.create(home.keys)
+    key_file.create(home.keys)
     return home
 
 
@@ -80,6 +81,7 @@ def test_the_command_line_chooses(home, source, tmp_path):
 
 def test_the_configuration_chooses_and_the_command_line_goes_before_it(home, source, tmp_path):
     home.config.write_text('[deidentify]\noptions = ["retain_institution_identity"]\ndates = "removed"\n')
+    open_node(home).upgrade_database()
     assert run(source, tmp_path / "a")[0] == 0
     assert (first(tmp_path / "a").InstitutionName, first(tmp_path / "a").StudyDate) == (INSTITUTION, "")
     assert run(source, tmp_path / "b", "--option", "clean_descriptors", "--dates", "modified")[0] == 0
