@@ -123,33 +123,35 @@ class LeakCheck:
 
     def _judge(self, dataset: Dataset, judged: list[bytes], holder: Rule = _ADDED_BY_US) -> None:
         for tag, raw in list(dataset.items()):  # as read, not yet converted
-            rule, vr = self._rule_on(dataset, tag, raw, holder)
+            number = int(tag)
+            rule, vr = self._rule_on(dataset, number, raw, holder)
             if rule is None or rule.action is Action.REMOVE:
-                raise _left(f"{_where(int(tag))} does not belong into a copy")
+                raise _left(f"{_where(number)} does not belong into a copy")
             if vr == "SQ":
                 self._judge_sequence(dataset, raw, rule, judged)
             else:
                 value = _sent(raw)
                 text = _decoded(dataset, value) if rule.is_retained and not value.isascii() else None
-                self._judge_value(int(tag), vr, value, rule, judged, text)
+                self._judge_value(number, vr, value, rule, judged, text)
 
     def _rule_on(
-        self, dataset: Dataset, tag: BaseTag, raw: DataElement | RawDataElement, holder: Rule
+        self, dataset: Dataset, tag: int, raw: DataElement | RawDataElement, holder: Rule
     ) -> tuple[Rule | None, str]:
         """Rule on an element, and its VR; no rule: it has no place in a copy."""
-        if tag.is_private:
+        if is_private(tag):
             return self._private_rule(dataset, tag, str(raw.VR or ""))
         vr = str(raw.VR) if raw.VR else dictionary_VR(tag)
-        if holder.codes is Codes.AS_SENT and int(tag) in CODE_ELEMENTS:
+        if holder.codes is Codes.AS_SENT and tag in CODE_ELEMENTS:
             return RETAINED_CODE, vr
-        return self.profile.rules.get(int(tag), _ADDED_BY_US if int(tag) in _ADDED else None), vr
+        rule = self.profile.rules.get(tag)
+        return rule or (_ADDED_BY_US if tag in _ADDED else None), vr
 
-    def _private_rule(self, dataset: Dataset, tag: BaseTag, vr: str) -> tuple[Rule | None, str]:
-        if is_creator(int(tag)):
-            is_safe = self.profile.safe_private.names(str(dataset[tag].value), int(tag))
+    def _private_rule(self, dataset: Dataset, tag: int, vr: str) -> tuple[Rule | None, str]:
+        if is_creator(tag):
+            is_safe = self.profile.safe_private.names(str(dataset[tag].value), tag)
             return Rule(Action.KEEP, text=True) if is_safe else None, "LO"
-        owner = dataset.get(creator_tag_of(int(tag)))
-        safe = self.profile.private(None if owner is None else str(owner.value), int(tag))
+        owner = dataset.get(creator_tag_of(tag))
+        safe = self.profile.private(None if owner is None else str(owner.value), tag)
         return (None, vr) if safe is None or vr not in {safe[1], ""} else safe
 
     def _judge_sequence(
