@@ -148,7 +148,7 @@ def _made(originals: tuple[Original, ...], copies: tuple[Copy, ...], draft: Path
     """Make one copy after the other: the path it goes to, and its bytes."""
     for number, (original, copy) in enumerate(zip(originals, copies, strict=True), start=1):
         try:
-            parts = deidentified_copy(original.path, copy)
+            parts = deidentified_copy(original, copy)
         except UnreadableError as error:
             raise unreadable(str(error)) from error
         except RecursionError as error:

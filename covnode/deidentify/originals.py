@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covnode.deidentify import suspicion
-from covnode.deidentify.elements import PIXEL_DATA, UnreadableError, elements, open_part10
+from covnode.deidentify.elements import PIXEL_DATA, Element, Part10, UnreadableError, elements, open_part10
 from covnode.deidentify.options import BurnedInText
 from covnode.deidentify.values import is_uid, strip
 from covnode.dicom.reading import MALFORMED, quietly
@@ -35,6 +35,9 @@ _SAME_IN_SERIES = {
 }
 _OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA = 0x0100, 0x3000
 
+Root = tuple[Part10, tuple[Element, ...]]
+"""A file, mapped into memory, and the elements of its root up to Pixel Data."""
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -48,6 +51,8 @@ class Original:
         0 where there are no pixel data.
     is_ordinary, says_text
         What its header says about text in its pixels: see suspicion.
+    root
+        None where the file is deflated: kept for a whole series, what it inflates to would fill the memory.
     """
 
     path: Path
@@ -59,6 +64,7 @@ class Original:
     frame_count: int
     is_ordinary: bool
     says_text: bool
+    root: Root | None
 
 
 def unreadable(reason: str) -> DeidentificationRefused:
@@ -105,21 +111,23 @@ def read_originals(
     originals, first = [], None
     for content_digest in sorted(unique):
         path = unique[content_digest].path
-        found = _root(path)
+        found, root = _root(path)
         suspicion.refuse_unseen(found, burned_in_text)
         if first is None:
             first = found
         _refuse_conflict(first, found)
-        originals.append(_original(path, content_digest, found))
+        originals.append(_original(path, content_digest, found, root))
     return tuple(originals)
 
 
-def _root(path: Path) -> dict[int, bytes]:
-    """Wanted values of the root, and of overlays their bits; the last of a repeated element counts."""
+def _root(path: Path) -> tuple[dict[int, bytes], Root | None]:
+    """Wanted values of the root, and of overlays their bits; the last of a repeated element counts. And the root."""
     try:
         opened = open_part10(path)
         found: dict[int, bytes] = {}
+        read: list[Element] = []
         for element in elements(opened.data, opened.start, len(opened.data), opened.encoding):
+            read.append(element)
             if element.tag in PIXEL_DATA:
                 found[element.tag] = b""
                 break
@@ -136,7 +144,7 @@ def _root(path: Path) -> dict[int, bytes]:
         raise unreadable(
             str(error) if isinstance(error, UnreadableError) else "sequences are nested too deeply"
         ) from error
-    return found
+    return found, None if opened.deflated else (opened, tuple(read))
 
 
 def _refuse_conflict(first: dict[int, bytes], other: dict[int, bytes]) -> None:
@@ -145,7 +153,7 @@ def _refuse_conflict(first: dict[int, bytes], other: dict[int, bytes]) -> None:
             raise DeidentificationRefused(f"instances of one series differ in {keyword}", "conflicting_identity")
 
 
-def _original(path: Path, content_digest: str, found: dict[int, bytes]) -> Original:
+def _original(path: Path, content_digest: str, found: dict[int, bytes], root: Root | None) -> Original:
     def uid(tag: int, name: str) -> str:
         value = found.get(tag, b"").decode("latin-1")
         if not is_uid(value):
@@ -164,4 +172,5 @@ def _original(path: Path, content_digest: str, found: dict[int, bytes]) -> Origi
         frame_count=suspicion.frame_count(found) if PIXEL_DATA.intersection(found) else 0,
         is_ordinary=suspicion.is_ordinary(found),
         says_text=suspicion.says_text(found),
+        root=root,
     )

@@ -28,6 +28,7 @@ from covnode.deidentify.elements import (
 )
 from covnode.deidentify.masking import masked_pixels
 from covnode.deidentify.options import CLEAN_PIXELS, METHOD
+from covnode.deidentify.originals import Original
 from covnode.deidentify.profile import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Profile
 from covnode.deidentify.syncing import Parts
 from covnode.dicom.decoding import is_native
@@ -72,7 +73,7 @@ class Copy:
     boxes: Boxes = field(default_factory=dict)
 
 
-def deidentified_copy(original: Path, copy: Copy) -> Parts:
+def deidentified_copy(original: Original, copy: Copy) -> Parts:
     """Make the de-identified copy of one Part 10 file, in the same transfer syntax.
 
     One whose pixels are masked is not compressed any more.
@@ -86,13 +87,13 @@ def deidentified_copy(original: Path, copy: Copy) -> Parts:
     OSError
         When the original cannot be read.
     """
-    opened = open_part10(original)
-    header, pixels = _split(opened)
+    opened, root = original.root or _opened(original.path)
+    header, pixels = _split(opened, root)
     kept = copy.cleaner(opened.encoding).clean(opened.data, header, opened.encoding)
     sop_class_uid = _text(kept.get(0x00080016, b""))
     _complete(kept, copy, opened.encoding)
     transfer_syntax_uid = opened.transfer_syntax_uid
-    masked = masked_pixels(original, copy.boxes, little_endian=opened.encoding.little) if copy.boxes else None
+    masked = masked_pixels(original.path, copy.boxes, little_endian=opened.encoding.little) if copy.boxes else None
     if masked is not None:
         pixels = memoryview(encode(_PIXEL_DATA, *masked, opened.encoding))
         _say_masked(kept, copy, opened.encoding)
@@ -105,10 +106,15 @@ def deidentified_copy(original: Path, copy: Copy) -> Parts:
     return chain((bytes(128) + b"DICM" + meta,), data_set)
 
 
-def _split(opened: Part10) -> tuple[list[Element], memoryview]:
+def _opened(path: Path) -> tuple[Part10, Iterable[Element]]:
+    opened = open_part10(path)
+    return opened, elements(opened.data, opened.start, len(opened.data), opened.encoding)
+
+
+def _split(opened: Part10, root: Iterable[Element]) -> tuple[list[Element], memoryview]:
     """Elements before Pixel Data, and the bytes of the whole Pixel Data element; what follows it is dropped."""
     header: list[Element] = []
-    for element in elements(opened.data, opened.start, len(opened.data), opened.encoding):
+    for element in root:
         if element.tag in PIXEL_DATA:
             stop = pixel_data_stop(opened.data, element, opened.encoding)
             return header, memoryview(opened.data)[element.begin : stop]
