@@ -8,7 +8,7 @@ from pydicom import dcmread
 
 from covnode.deidentify import key_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]  # the PACS is away and the node is stopped in the middle
 
 ANNA = {"PatientName": "Sentinelanna^A", "PatientID": "SENT-1", "IssuerOfPatientID": "HOSP"}
 BERTA = {"PatientName": "Sentinelberta^B", "PatientID": "SENT-2", "IssuerOfPatientID": "HOSP"}
