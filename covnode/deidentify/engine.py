@@ -6,7 +6,6 @@ leaves a file behind that the check refused.
 """
 
 import hashlib
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from covnode.deidentify.options import BurnedInText, Option
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
 from covnode.deidentify.profile import Profile, node_profile
-from covnode.deidentify.syncing import Parts, write_synced
+from covnode.deidentify.syncing import Parts, sync_folder, write_synced
 from covnode.deidentify.values import is_registered
 from covnode.deidentify.writing import Copy, deidentified_copy
 from covnode.records.identity import Identity
@@ -90,7 +89,7 @@ def draft_of(out: Path) -> Path:
 
 @contextmanager
 def _looking_for_text(originals: tuple[Original, ...], profile: Profile) -> Iterator[None]:
-    """Look at pixels that are not to be masked while the copies are made: decoding leaves the interpreter free."""
+    """Look at pixels that are not to be masked while the copies are made, as far as numpy lets both run."""
     if profile.burned_in_text is not BurnedInText.QUARANTINE:
         yield
         return
@@ -158,7 +157,7 @@ def _made(originals: tuple[Original, ...], copies: tuple[Copy, ...], draft: Path
 
 def _publish(draft: Path, out: Path) -> None:
     """Give the draft its name, durably; a copy of an earlier attempt makes way."""
-    _sync(draft)
+    sync_folder(draft)
     if out.exists():
         stale = out.with_name(f".{out.name}.stale")
         shutil.rmtree(stale, ignore_errors=True)
@@ -167,15 +166,7 @@ def _publish(draft: Path, out: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     else:
         draft.rename(out)
-    _sync(out.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(out.parent)
 
 
 def _identity(

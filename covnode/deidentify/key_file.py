@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from covnode.deidentify.keys import KEY_BYTES, Digests, PseudonymKeys
+from covnode.deidentify.syncing import sync_folder
 from covnode.errors import ConfigurationError
 
 _FORMAT_OF_ONE = "covnode-pseudonym-keys-1"
@@ -176,7 +177,7 @@ def _draft(path: Path, keys: Sequence[bytes]) -> Iterator[Path]:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _check(key: bytes) -> str:
@@ -215,11 +216,3 @@ def _key_of(entry: object) -> bytes:
     if len(key) != KEY_BYTES or entry.get("check") != _check(key):
         raise ValueError("not the key that was written")
     return key
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
