@@ -167,6 +167,7 @@ class AnalysisRow(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     enqueues: Mapped[int] = mapped_column(default=1)
+    priority: Mapped[int] = mapped_column(default=10, server_default="10")
     progress_percent: Mapped[int] = mapped_column(default=0)
     executor_id: Mapped[str | None]
     queued_at: Mapped[datetime]
@@ -190,6 +191,7 @@ class DeliveryRow(Base):
     state: Mapped[str] = mapped_column(index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     enqueues: Mapped[int] = mapped_column(default=1)
+    priority: Mapped[int] = mapped_column(default=10, server_default="10")
     executor_id: Mapped[str | None]
     queued_at: Mapped[datetime]
     first_claimed_at: Mapped[datetime | None]
