@@ -103,13 +103,12 @@ class Cleaner:
 
     def _remembered(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
         """Clean an element of the standard's: unlike a private one, it means the same wherever it stands."""
-        vr = vr_in_force(element)
         if not is_short(element.stop - element.begin):
-            return self._element(rule, vr, element, data, encoding)
+            return self._element(rule, vr_in_force(element), element, data, encoding)
         sent = (data[element.begin : element.stop], encoding)
         if sent in self._made:
             return self._made[sent]
-        encoded = self._made[sent] = self._element(rule, vr, element, data, encoding)
+        encoded = self._made[sent] = self._element(rule, vr_in_force(element), element, data, encoding)
         return encoded
 
     def _element(self, rule: Rule, vr: str, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
