@@ -70,19 +70,17 @@ class Cleaner:
         UnreadableError
             When an item cannot be read to its end.
         """
-        table, blocks = self.profile.rules, Blocks()
+        table, safe, blocks = self.profile.rules, self.profile.safe_private.vrs, Blocks()
         kept: dict[int, bytes] = {}
         for element in found:
-            if is_private(element.tag):
-                if self.profile.safe_private.vrs:
-                    self._keep_private(element, data, encoding, blocks, kept)
-                continue
             rule = table.get(element.tag)
-            if rule is None or rule.action is Action.REMOVE:
-                continue
-            encoded = self._remembered(rule, element, data, encoding)
-            if encoded is not None:
-                kept[element.tag] = encoded
+            if rule is None:
+                if safe and is_private(element.tag):
+                    self._keep_private(element, data, encoding, blocks, kept)
+            elif rule.action is not Action.REMOVE:
+                encoded = self._remembered(rule, element, data, encoding)
+                if encoded is not None:
+                    kept[element.tag] = encoded
         return kept
 
     def _keep_private(

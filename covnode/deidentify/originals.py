@@ -144,7 +144,7 @@ def _root(path: Path) -> tuple[dict[int, bytes], Root | None]:
 
 
 def _of_overlay(element: Element, opened: Part10) -> dict[int, bytes]:
-    """What counts of an element of an overlay: that there are data, and whether bits of its own are allocated."""
+    """Tell of an overlay whether it has data of its own, or bits among those of the pixels; no other element counts."""
     number = element.tag & 0xFFFF
     if number == _OVERLAY_BITS_ALLOCATED and element.stop - element.start == 2:
         order = "<" if opened.encoding.little else ">"
