@@ -70,19 +70,17 @@ class Cleaner:
         UnreadableError
             When an item cannot be read to its end.
         """
-        table, blocks = self.profile.rules, Blocks()
+        table, safe, blocks = self.profile.rules, self.profile.safe_private.vrs, Blocks()
         kept: dict[int, bytes] = {}
         for element in found:
-            if is_private(element.tag):
-                if self.profile.safe_private.vrs:
-                    self._keep_private(element, data, encoding, blocks, kept)
-                continue
             rule = table.get(element.tag)
-            if rule is None or rule.action is Action.REMOVE:
-                continue
-            encoded = self._remembered(rule, element, data, encoding)
-            if encoded is not None:
-                kept[element.tag] = encoded
+            if rule is None:
+                if safe and is_private(element.tag):
+                    self._keep_private(element, data, encoding, blocks, kept)
+            elif rule.action is not Action.REMOVE:
+                encoded = self._remembered(rule, element, data, encoding)
+                if encoded is not None:
+                    kept[element.tag] = encoded
         return kept
 
     def _keep_private(
@@ -103,13 +101,12 @@ class Cleaner:
 
     def _remembered(self, rule: Rule, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:
         """Clean an element of the standard's: unlike a private one, it means the same wherever it stands."""
-        vr = vr_in_force(element)
         if not is_short(element.stop - element.begin):
-            return self._element(rule, vr, element, data, encoding)
+            return self._element(rule, vr_in_force(element), element, data, encoding)
         sent = (data[element.begin : element.stop], encoding)
         if sent in self._made:
             return self._made[sent]
-        encoded = self._made[sent] = self._element(rule, vr, element, data, encoding)
+        encoded = self._made[sent] = self._element(rule, vr_in_force(element), element, data, encoding)
         return encoded
 
     def _element(self, rule: Rule, vr: str, element: Element, data: Buffer, encoding: Encoding) -> bytes | None:

@@ -9,8 +9,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -66,8 +65,9 @@ def deidentify_series(
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(parents=True)
     try:
-        with _looking_for_text(originals, profile):
-            names = _write(originals, copies, check, draft)
+        names = _write(originals, copies, check, draft)
+        if profile.burned_in_text is BurnedInText.QUARANTINE:
+            refuse_text(originals)
         if boxes:
             refuse_text_left([draft / name for name in names], originals)
         _publish(draft, out)
@@ -85,18 +85,6 @@ def deidentify_series(
 def draft_of(out: Path) -> Path:
     """Name the folder that becomes ``out``; a process that is killed leaves it behind."""
     return out.with_name(f".{out.name}.draft")
-
-
-@contextmanager
-def _looking_for_text(originals: tuple[Original, ...], profile: Profile) -> Iterator[None]:
-    """Look at pixels that are not to be masked while the copies are made, as far as numpy lets both run."""
-    if profile.burned_in_text is not BurnedInText.QUARANTINE:
-        yield
-        return
-    with ThreadPoolExecutor(1, "look") as thread:
-        looked = thread.submit(refuse_text, originals)
-        yield
-        looked.result()
 
 
 def _copies(
@@ -118,12 +106,13 @@ def _copies(
     def cleaner(encoding: Encoding) -> Cleaner:
         return Cleaner(profile, keys, pseudonyms.date_offset_days, check.names_somebody, encoding)
 
+    frame_of_reference_uid = keys.uid(f"frame of reference of {first.series_instance_uid}")
     return tuple(
         Copy(
             profile=profile,
             cleaner=cleaner,
             sop_instance_uid=uid(original),
-            frame_of_reference_uid=keys.uid(f"frame of reference of {first.series_instance_uid}"),
+            frame_of_reference_uid=frame_of_reference_uid,
             patient_id=pseudonyms.patient_id,
             boxes=boxes,
         )

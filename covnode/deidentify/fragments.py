@@ -1,4 +1,4 @@
-"""Finds what a file carries beside its pixels: the header, and texts in compressed pixel data or after native ones.
+"""Finds what a file carries beside its header and its pixels: texts in compressed pixel data, or after native ones.
 
 Comes from the leak check with a copy; goes back to it as bytes that are searched. Never decodes pixels.
 """
@@ -6,10 +6,10 @@ Comes from the leak check with a copy; goes back to it as bytes that are searche
 import math
 import mmap
 import struct
-import zlib
 
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+
+from covnode.deidentify.unconverted import Header
 
 _ITEM = (0xFFFE, 0xE000)
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f"  # also JPEG-LS; ISO/IEC 10918-1 B.1.1.3, 15444-1 A.2
@@ -21,32 +21,28 @@ _SIZES, _NUMBER_OF_FRAMES = (0x00280010, 0x00280011, 0x00280002, 0x00280100), 0x
 _LONG_PIXEL_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"UN"})
 
 
-def outside_pixels(content: mmap.mmap, dataset: FileDataset) -> tuple[bytes, bytes]:
-    """Bytes before Pixel Data, and bytes in or after Pixel Data that are no pixels (comments in compressed ones).
+def beside_pixels(content: mmap.mmap, header: Header) -> bytes:
+    """Bytes in or after Pixel Data that are no pixels: comments in compressed ones, for example.
 
     Parameters
     ----------
     content
-        A file, at the place where pydicom ended.
-    dataset
-        What pydicom read of it, not yet converted.
+        A file.
+    header
+        What was read of it.
     """
-    position = content.tell()
-    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        begin = 132 + 12 + int(dataset.file_meta.FileMetaInformationGroupLength)
-        return content[:begin] + zlib.decompress(content[begin:], -zlib.MAX_WBITS), b""
-    header, pixels = content[:position], content[position : position + 12]
+    pixels = content[header.stop : header.stop + 12]
     if not pixels:
-        return header, b""
-    implicit, little = dataset.original_encoding
+        return b""
+    implicit, little = header.dataset.original_encoding
     order = "<" if little else ">"
-    start = position + (8 if implicit or pixels[4:6] not in _LONG_PIXEL_VRS else 12)
-    length = struct.unpack_from(f"{order}L", pixels, start - position - 4)[0]
+    start = header.stop + (8 if implicit or pixels[4:6] not in _LONG_PIXEL_VRS else 12)
+    length = struct.unpack_from(f"{order}L", pixels, start - header.stop - 4)[0]
     if length != _UNDEFINED_LENGTH:
-        return header, content[start + min(length, _pixel_bytes(dataset, order)) :]
+        return content[start + min(length, _pixel_bytes(header.dataset, order)) :]
     if content[-8:] == struct.pack(f"{order}HHL", 0xFFFE, 0xE0DD, 0):
-        return header, _texts_beside_pixels(content, start, order)
-    return header, content[start:]
+        return _texts_beside_pixels(content, start, order)
+    return content[start:]
 
 
 def _pixel_bytes(dataset: Dataset, order: str) -> int:

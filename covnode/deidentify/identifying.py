@@ -39,8 +39,8 @@ _OF_PLACES = frozenset({"IssuerOfPatientID", "MilitaryRank", "BranchOfService"})
     NAMES - {"PatientAddress", "ReferringPhysicianAddress", "PersonAddress"}
 )
 _TEXT_VRS = frozenset({"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
-# nothing is learnt from them, unless they are identifiers
-_NUMBERS_AND_TIMES = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "TM", "UL", "US"})
+# Numbers, times and blobs: nothing is learnt from them, unless they are identifiers.
+_SILENT_VRS = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "TM", "UL", "US", "OB", "OD", "OF", "OL", "OV", "OW"})
 _WORD = re.compile(r"[^\W_]+")
 SHORTEST_WORD, SHORTEST_FRAGMENT = 3, 5
 
@@ -96,7 +96,7 @@ class Identifying:
                     self._seen[seen] = None
                 if isinstance(raw.value, bytes) and not raw.value.isascii():
                     self._learn_raw(raw)
-                if raw.VR in _NUMBERS_AND_TIMES and int(tag) not in _tags_of_identifiers():
+                if raw.VR in _SILENT_VRS and int(tag) not in _tags_of_identifiers():
                     continue
             try:
                 element = dataset[tag]

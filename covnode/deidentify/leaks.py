@@ -14,15 +14,10 @@ Under the options of the profile: where one retains an attribute, its value may 
 there names and ids of persons, and the date of birth, must not; a description that may stay is judged anew.
 """
 
-import mmap
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
-from pydicom import dcmread
 from pydicom.charset import decode_bytes, default_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
@@ -31,7 +26,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from covnode.deidentify.fragments import outside_pixels
+from covnode.deidentify.fragments import beside_pixels
 from covnode.deidentify.identifying import SHORTEST_FRAGMENT, Identifying
 from covnode.deidentify.judging import Values
 from covnode.deidentify.originals import read_with_pydicom
@@ -39,6 +34,7 @@ from covnode.deidentify.profile import RETAINED_CODE, Action, Profile, Rule
 from covnode.deidentify.registered_codes import CODE_ELEMENTS, Codes, registered_codes
 from covnode.deidentify.remembered import Remembered, is_short
 from covnode.deidentify.safe_private import creator_tag_of, is_creator, is_private
+from covnode.deidentify.unconverted import mapped, read_unconverted
 from covnode.deidentify.values import STRING_VRS
 from covnode.dicom.reading import MALFORMED, quietly
 from covnode.errors import DeidentificationRefused
@@ -63,7 +59,7 @@ class LeakCheck:
         self._known = Identifying(profile)
         self._values = Values(self._known)
         self._needles: frozenset[bytes] | None = None
-        self._passed: Remembered[tuple[object, ...], None] = Remembered()
+        self._passed: Remembered[tuple[object, ...], list[bytes]] = Remembered()
 
     def learn(self, original: Path) -> None:
         """Take over what an original holds.
@@ -75,10 +71,10 @@ class LeakCheck:
         """
         self._needles = None
         self._passed.clear()  # who knows more may judge otherwise
-        with read_with_pydicom("it is malformed"), _mapped(original) as content:
-            dataset = dcmread(cast("BinaryIO", content), stop_before_pixels=True)
-            self._known.learn(dataset.file_meta)
-            self._known.learn(dataset)
+        with read_with_pydicom("it is malformed"), mapped(original) as content:
+            header = read_unconverted(content)
+            self._known.learn(header.meta)
+            self._known.learn(header.dataset)
 
     def names_somebody(self, text: str) -> bool:
         """Whether a text holds a word of a name, or an id, of the originals."""
@@ -92,47 +88,64 @@ class LeakCheck:
         DeidentificationRefused
             ``identity_left`` when it holds an identifying value, or anything that the profile does not let stay.
         """
-        judged: list[bytes] = []
         with quietly():
             try:
-                with _mapped(copy) as content:
-                    dataset = dcmread(cast("BinaryIO", content), stop_before_pixels=True)
-                    header, surplus = outside_pixels(content, dataset)
+                with mapped(copy) as content:
+                    header = read_unconverted(content)
+                    surplus = beside_pixels(content, header)
             except MALFORMED as error:
                 raise _left("the copy cannot be read") from error
             except OSError as error:
                 if error.errno is not None:  # the disk's
                     raise
                 raise _left("the copy cannot be read") from error
-            self._judge_meta(dataset.file_meta, judged)
-            self._judge(dataset, judged)
-        if any(tag not in dataset for tag in _LAST_ADDED):
+            judged = self._judge_meta(header.meta) + self._judge(header.dataset)
+        if any(tag not in header.dataset for tag in _LAST_ADDED):
             raise _left("the copy is not complete")
-        if any(header[:128]):
+        if any(header.before_pixels[:128]):
             raise _left("the preamble is not empty")
-        self._search(header.lower(), b"\0".join(judged).lower())
+        self._search(header.before_pixels.lower(), b"\0".join(judged).lower())
         if surplus:
             self._search(surplus.lower(), b"")
 
-    def _judge_meta(self, meta: Dataset, judged: list[bytes]) -> None:
+    def _judge_meta(self, meta: Dataset) -> list[bytes]:
+        judged = []
         for tag, raw in list(meta.items()):
             if tag not in _META:
                 raise _left("the file meta information holds an attribute that is not ours")
             rule = self.profile.rules.get(_SOP_INSTANCE_UID if tag == _MEDIA_STORAGE_SOP_INSTANCE_UID else int(tag))
-            self._judge_value(int(tag), dictionary_VR(tag), _sent(raw), rule or _ADDED_BY_US, judged)
+            judged += self._judge_value(int(tag), dictionary_VR(tag), _sent(raw), rule or _ADDED_BY_US)
+        return judged
 
-    def _judge(self, dataset: Dataset, judged: list[bytes], holder: Rule = _ADDED_BY_US) -> None:
+    def _judge(self, dataset: Dataset, holder: Rule = _ADDED_BY_US) -> list[bytes]:
+        """Judge every element, unless the same bytes have passed where they mean the same: encoding and characters.
+
+        Returns the texts that were judged.
+        """
+        judged = []
+        context = (dataset.original_encoding, str(dataset.original_character_set))
         for tag, raw in list(dataset.items()):  # as read, not yet converted
-            number = int(tag)
-            rule, vr = self._rule_on(dataset, number, raw, holder)
-            if rule is None or rule.action is Action.REMOVE:
-                raise _left(f"{_where(number)} does not belong into a copy")
-            if vr == "SQ":
-                self._judge_sequence(dataset, raw, rule, judged)
-            else:
-                value = _sent(raw)
-                text = _decoded(dataset, value) if rule.is_retained and not value.isascii() else None
-                self._judge_value(number, vr, value, rule, judged, text)
+            sent = (int(tag), raw.VR, raw.value, context) if isinstance(raw, RawDataElement) else None
+            passed = self._passed.get(sent) if sent else None
+            if passed is None:
+                passed = self._judge_element(dataset, int(tag), raw, holder)
+                depends_on_others = is_private(int(tag)) or holder.codes is Codes.AS_SENT
+                if sent and is_short(len(raw.value or b"")) and not depends_on_others:
+                    self._passed[sent] = passed
+            judged += passed
+        return judged
+
+    def _judge_element(
+        self, dataset: Dataset, tag: int, raw: DataElement | RawDataElement, holder: Rule
+    ) -> list[bytes]:
+        rule, vr = self._rule_on(dataset, tag, raw, holder)
+        if rule is None or rule.action is Action.REMOVE:
+            raise _left(f"{_where(tag)} does not belong into a copy")
+        if vr == "SQ":
+            return self._judge_sequence(dataset, raw, rule)
+        value = _sent(raw)
+        text = _decoded(dataset, value) if rule.is_retained and not value.isascii() else None
+        return self._judge_value(tag, vr, value, rule, text)
 
     def _rule_on(
         self, dataset: Dataset, tag: int, raw: DataElement | RawDataElement, holder: Rule
@@ -154,40 +167,24 @@ class LeakCheck:
         safe = self.profile.private(None if owner is None else str(owner.value), tag)
         return (None, vr) if safe is None or vr not in {safe[1], ""} else safe
 
-    def _judge_sequence(
-        self, dataset: Dataset, raw: DataElement | RawDataElement, rule: Rule, judged: list[bytes]
-    ) -> None:
-        """Judge the items, unless the same bytes have passed where they mean the same: encoding and characters."""
-        context = (dataset.original_encoding, str(dataset.original_character_set))
-        is_sent = isinstance(raw, RawDataElement) and not raw.tag.is_private
-        sent = (int(raw.tag), raw.value, context) if is_sent else None
-        if sent in self._passed:
-            judged.append(raw.value or b"")
-            return
+    def _judge_sequence(self, dataset: Dataset, raw: DataElement | RawDataElement, rule: Rule) -> list[bytes]:
         try:
             items = list(_sequence(dataset, raw.tag, raw).value or ())
         except (*MALFORMED, OSError) as error:  # read from memory: no disk is at fault
             raise _left(f"{_where(int(raw.tag))} of the copy cannot be read") from error
+        judged = []
         for item in items:
             if rule.codes in {Codes.STANDARD, Codes.STANDARD_AND_PATIENT}:
                 judged += _registered(item, rule.codes, _where(int(raw.tag)))
             else:
-                self._judge(item, judged, rule)
-        if sent and is_short(len(raw.value or b"")):
-            self._passed[sent] = None
+                judged += self._judge(item, rule)
+        return judged
 
-    def _judge_value(
-        self, tag: int, vr: str, value: bytes, rule: Rule, judged: list[bytes], text: str | None = None
-    ) -> None:
-        """Judge a value, unless the same has passed: its tag makes the rule, but for what depends on its holder."""
-        if (tag, vr, value, text) not in self._passed:
-            finding = None if tag == _META_VERSION else self._values.finding(tag, vr, value, rule, text)
-            if finding:
-                raise _left(f"{_where(tag)} holds {finding}")
-            if rule is not RETAINED_CODE and not is_private(tag) and is_short(len(value)):
-                self._passed[(tag, vr, value, text)] = None
-        if vr in STRING_VRS:
-            judged.append(value)
+    def _judge_value(self, tag: int, vr: str, value: bytes, rule: Rule, text: str | None = None) -> list[bytes]:
+        finding = None if tag == _META_VERSION else self._values.finding(tag, vr, value, rule, text)
+        if finding:
+            raise _left(f"{_where(tag)} holds {finding}")
+        return [value] if vr in STRING_VRS else []
 
     def _search(self, haystack: bytes, judged: bytes) -> None:
         """Refuse when bytes hold an identifying value more often than the values that were judged do."""
@@ -241,13 +238,6 @@ def _registered(item: Dataset, which: Codes, where: str) -> list[bytes]:
     if len(item) != len(sent) or registered_codes(which).get((sent[0], sent[1])) != sent:
         raise _left(f"{where} holds a code that is not registered")
     return [text.encode() for text in sent]
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    """Map a file into memory: pydicom reads it as it reads a file, in half the time."""
-    with path.open("rb", buffering=0) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        yield content
 
 
 def _sent(element: DataElement | RawDataElement) -> bytes:

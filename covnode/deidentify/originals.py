@@ -33,7 +33,7 @@ _SAME_IN_SERIES = {
     _STUDY_UID: "StudyInstanceUID",
     _SERIES_UID: "SeriesInstanceUID",
 }
-_OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA = 0x0100, 0x3000
+_OVERLAY_GROUPS, _OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA = 0x60, 0x0100, 0x3000
 
 Root = tuple[Part10, tuple[Element, ...]]
 """A file, mapped into memory, and the elements of its root up to Pixel Data."""
@@ -127,24 +127,30 @@ def _root(path: Path) -> tuple[dict[int, bytes], Root | None]:
         found: dict[int, bytes] = {}
         read: list[Element] = []
         for element in elements(opened.data, opened.start, len(opened.data), opened.encoding):
+            tag = element.tag
             read.append(element)
-            if element.tag in PIXEL_DATA:
-                found[element.tag] = b""
+            if tag in _WANTED:
+                found[tag] = strip(opened.data[element.start : element.stop])
+            elif tag >> 24 == _OVERLAY_GROUPS:
+                found |= _of_overlay(element, opened)
+            elif tag in PIXEL_DATA:
+                found[tag] = b""
                 break
-            overlay = element.tag >> 24 == 0x60 and element.tag & 0xFFFF in {_OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA}
-            if overlay and element.tag & 0xFFFF == _OVERLAY_BITS_ALLOCATED and element.stop - element.start == 2:
-                order = "<" if opened.encoding.little else ">"
-                bits = struct.unpack_from(f"{order}H", opened.data, element.start)[0]
-                found[element.tag] = b"embedded" if bits > 1 else b""
-            elif overlay:
-                found[element.tag] = b""
-            elif element.tag in _WANTED:
-                found[element.tag] = strip(opened.data[element.start : element.stop])
     except (UnreadableError, RecursionError) as error:
         raise unreadable(
             str(error) if isinstance(error, UnreadableError) else "sequences are nested too deeply"
         ) from error
     return found, None if opened.deflated else (opened, tuple(read))
+
+
+def _of_overlay(element: Element, opened: Part10) -> dict[int, bytes]:
+    """Tell of an overlay whether it has data of its own, or bits among those of the pixels; no other element counts."""
+    number = element.tag & 0xFFFF
+    if number == _OVERLAY_BITS_ALLOCATED and element.stop - element.start == 2:
+        order = "<" if opened.encoding.little else ">"
+        bits = struct.unpack_from(f"{order}H", opened.data, element.start)[0]
+        return {element.tag: b"embedded" if bits > 1 else b""}
+    return {element.tag: b""} if number in {_OVERLAY_BITS_ALLOCATED, _OVERLAY_DATA} else {}
 
 
 def _refuse_conflict(first: dict[int, bytes], other: dict[int, bytes]) -> None:

@@ -7,6 +7,7 @@ written anew.
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -160,6 +161,7 @@ def _put_codes(kept: dict[int, bytes], method: Iterable[tuple[str, str]], encodi
     kept[0x00120064] = encode(0x00120064, "SQ", codes, encoding)
 
 
+@cache
 def _code_item(value: str, meaning: str, encoding: Encoding) -> bytes:
     return encode_item(
         encode(0x00080100, "SH", value.encode(), encoding)

@@ -9,24 +9,28 @@ from covnode.deidentify import leaks, patient
 from covnode.deidentify.engine import deidentify_series
 from covnode.errors import DeidentificationRefused
 
-READERS = ((patient, 1, "unreadable_instance"), (leaks, 1, "unreadable_instance"), (leaks, 2, "identity_left"))
+READERS = (
+    (patient, "dcmread", 1, "unreadable_instance"),
+    (leaks, "read_unconverted", 1, "unreadable_instance"),
+    (leaks, "read_unconverted", 2, "identity_left"),
+)
 IDS = ("the patient's attributes", "the original for the check", "the copy")
 
 
 @pytest.fixture(params=READERS, ids=IDS)
 def failing(request, monkeypatch):
     """Let one of the three readings with pydicom fail; return the code of the refusal."""
-    module, at, code = request.param
-    reading, calls = module.dcmread, []
+    module, name, at, code = request.param
+    reading, calls = getattr(module, name), []
 
     def fail_with(error):
-        def dcmread(*arguments, **keywords):
+        def read(*arguments, **keywords):
             calls.append(arguments)
             if len(calls) == at:
                 raise error
             return reading(*arguments, **keywords)
 
-        monkeypatch.setattr(module, "dcmread", dcmread)
+        monkeypatch.setattr(module, name, read)
         return code
 
     return fail_with
