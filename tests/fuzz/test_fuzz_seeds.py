@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from in_process_targets import TARGETS
 from receiving_node import ReceivingNode
+from storage_servers import wait_for
 
 from covnode.cli.local_node import NODE_AE
 from covnode.errors import InstanceRefused
@@ -88,7 +89,8 @@ def test_a_receiver_answers_after_every_seed_of_streams(tmp_path):
         for number in map(int, (SEEDS / "streams.txt").read_text().split()):
             assert throw(node.port, NODE_AE, number) is None
             assert node.answers(), number
-        assert node.kept() == node.recorded()
+        # A row follows its file within half a second.
+        wait_for(lambda: node.kept() == node.recorded(), "the rows of what was answered", AT_ONCE_S)
         assert "Traceback" not in node.log.read_text()
     finally:
         node.stop()
