@@ -202,7 +202,8 @@ class Receiver(Server):
         self.node = LocalNode(folder, port=self.port)
         self._wrapper = [] if syncs else ["eatmydata"]
         if not syncs:
-            self._environment["PYTHONPATH"] = str(Path(__file__).with_name("without_sync"))
+            paths = [str(Path(__file__).with_name("without_sync")), os.environ.get("PYTHONPATH")]
+            self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self._seen = 0
 
     @property

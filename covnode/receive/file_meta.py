@@ -4,9 +4,10 @@ Comes from the C-STORE command, or from a part of STOW-RS; goes to spool.
 """
 
 import struct
-from dataclasses import dataclass
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 
@@ -16,8 +17,7 @@ _PREAMBLE = bytes(128) + b"DICM"
 _META_START = 128 + 4 + 8
 
 
-@dataclass(frozen=True)
-class StoreCommand:
+class StoreCommand(NamedTuple):
     """What announces an instance: the C-STORE command, or the file meta information of a part of STOW-RS.
 
     Attributes
@@ -51,6 +51,7 @@ def part10_head(command: StoreCommand) -> bytes:
     return _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
 
 
+@lru_cache(256)
 def _meta_element(element: int, vr: bytes, text: str) -> bytes:
     value = text.encode("ascii", "replace")
     value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)

@@ -1,7 +1,7 @@
 """Reads the few header elements that the front door needs, from the bytes of a data set as they came.
 
-Comes from spool; goes back to it. Walks the elements (PS3.5 section 7.1) without making a data set of them, in a tenth
-of a millisecond an instance. Never reads pixel data, and never trusts a length beyond the bytes that are there.
+Comes from spool; goes back to it. Walks the elements (PS3.5 section 7.1) without making a data set of them, unless they
+lie as those of a header before. Never reads pixel data, and never trusts a length beyond the bytes that are there.
 """
 
 import struct
@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 from covnode.dicom.dimse import CANNOT_UNDERSTAND
 from covnode.errors import InstanceRefused
+from covnode.receive.header_layout import Head, Layouts
 
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
@@ -98,7 +99,7 @@ _BIG_ENDIAN = _encoding(">", implicit=False)
 _ENCODINGS = {str(ImplicitVRLittleEndian): _IMPLICIT, str(ExplicitVRBigEndian): _BIG_ENDIAN}
 
 
-def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
+def scan(read: Read, transfer_syntax_uid: str, layouts: Layouts) -> dict[int, bytes]:
     """Return the raw values of the wanted elements of the top level, by tag.
 
     Parameters
@@ -107,6 +108,8 @@ def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
         Gives the first bytes of the data set.
     transfer_syntax_uid
         Of the presentation context, or of the file meta information.
+    layouts
+        Of the headers before.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def scan(read: Read, transfer_syntax_uid: str) -> dict[int, bytes]:
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             data, is_whole = _inflated(data, count, is_whole=is_whole)
         try:
-            return _walk(data, encoding, is_whole=is_whole)
+            return layouts.read(encoding, data) or _walk(data, encoding, layouts, is_whole=is_whole)
         except _NeedMore:
             if is_whole or count >= _MAX_HEADER_BYTES:
                 raise InstanceRefused("the data set ends within its header", CANNOT_UNDERSTAND) from None
@@ -138,13 +141,15 @@ def _inflated(data: bytes, limit: int, *, is_whole: bool) -> tuple[bytes, bool]:
     return header, is_whole and not inflater.unconsumed_tail
 
 
-def _walk(data: bytes, encoding: _Encoding, *, is_whole: bool) -> dict[int, bytes]:
-    at = _elements(data)
-    found: dict[int, bytes] = {}
+def _walk(data: bytes, encoding: _Encoding, layouts: Layouts, *, is_whole: bool) -> dict[int, bytes]:
+    heads: list[Head] = []
+    at = _elements(data, heads)
+    found: dict[int, Head] = {}
     position, end = 0, len(data)
     while position < end:
         tag, length, start, inner = at(position, encoding)
         if tag > _LAST:
+            layouts.learn(encoding, data, heads, found)
             break
         if tag < _FIRST_OF_A_DATA_SET:
             raise InstanceRefused("the data set begins with no element of a data set", CANNOT_UNDERSTAND)
@@ -155,44 +160,44 @@ def _walk(data: bytes, encoding: _Encoding, *, is_whole: bool) -> dict[int, byte
         if tag in _WANTED and length <= _MAX_VALUE_BYTES:
             if position > end:
                 raise _NeedMore
-            found[tag] = data[start:position]
+            found[tag] = start, position
     else:
         if position > end or not is_whole:
             raise _NeedMore
-    return found
+    return {tag: data[start:position] for tag, (start, position) in found.items()}
 
 
 _At = Callable[[int, _Encoding], tuple[int, int, int, _Encoding]]
 """(position, encoding) -> tag, length of the value, where it starts, and how elements inside it are encoded."""
 
 
-def _elements(data: bytes) -> _At:
-    """Return what reads the element at a position; it refuses more of them than any header has.
+def _elements(data: bytes, heads: list[Head]) -> _At:
+    """Return what reads the element at a position and adds its head; it refuses more of them than any header has.
 
-    A function that holds its names, because it runs for every element of every instance.
+    A function that holds its names, because it runs for every element of a header that is walked.
     """
-    left = _MAX_ELEMENTS
 
     def at(position: int, encoding: _Encoding) -> tuple[int, int, int, _Encoding]:
-        nonlocal left
         # A few kilobytes, deflated, may hold millions of empty elements.
-        left -= 1
-        if left < 0:
+        if len(heads) >= _MAX_ELEMENTS:
             raise InstanceRefused("the header of the data set has too many elements", CANNOT_UNDERSTAND)
         try:
             group, element, vr, length = encoding.tag_and_short(data, position)
             tag = group << 16 | element
+            start, inner = position + 8, encoding
             if encoding.implicit or group == 0xFFFE:
-                return tag, encoding.long(data, position + 4)[0], position + 8, encoding
-            if vr in _SHORT_VRS:
-                return tag, length, position + 8, encoding
-            if vr in _LONG_VRS:
+                length = encoding.long(data, position + 4)[0]
+            elif vr in _LONG_VRS:
+                length = encoding.long(data, start)[0]
+                start += 4
                 # PS3.5 section 6.2.2: what lies inside a UN of undefined length is implicit VR little endian.
                 inner = _IMPLICIT if vr == b"UN" else encoding
-                return tag, encoding.long(data, position + 8)[0], position + 12, inner
+            elif vr not in _SHORT_VRS:
+                raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
         except struct.error:
             raise _NeedMore from None
-        raise InstanceRefused("an element of the data set has no valid VR", CANNOT_UNDERSTAND)
+        heads.append((position, start))
+        return tag, length, start, inner
 
     return at
 

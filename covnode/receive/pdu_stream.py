@@ -48,7 +48,7 @@ class PduStream:
         """Wait for bytes (or their end), or for the descriptor ``wake``; return which of the two is there."""
         if self.has_bytes:
             return True, False
-        ready = {descriptor for descriptor, _ in self._poller.poll(None if timeout_s is None else timeout_s * 1000)}
+        ready = dict(self._poller.poll(None if timeout_s is None else timeout_s * 1000))
         return self._descriptor in ready, self._wake in ready
 
     def take(self, count: int) -> bytes:

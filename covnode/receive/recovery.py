@@ -34,7 +34,7 @@ def recovered(spool: Spool, path: Path, name: str) -> ArrivedInstance | None:
             meta = read_file_meta_info(path)
         with path.open("rb") as file:
             start = start_of_data_set(file)
-        values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID))
+        values = header.scan(lambda count: _first(path, start, count), str(meta.TransferSyntaxUID), spool.layouts)
         if not is_whole(path):
             return None
         # No digest covers the file meta information, and PostgreSQL takes no NUL.

@@ -19,6 +19,7 @@ from covnode.receive import header
 from covnode.receive.content import ContentDigest, digest_of_older_release, is_of_older_release
 from covnode.receive.drafts import Drafts, unlink_quietly
 from covnode.receive.file_meta import StoreCommand, is_whole, part10_head
+from covnode.receive.header_layout import Layouts
 from covnode.receive.instance_facts import patient_words, slice_facts, uid
 from covnode.receive.writeback import forget_content, start_writing
 from covnode.records.arrival import ArrivedInstance
@@ -55,6 +56,7 @@ class Spool:
 
     def __init__(self, folder: Path, incoming: Path, digest: Callable[..., str]) -> None:
         self.drafts = Drafts(incoming)
+        self.layouts = Layouts()
         self._folder = folder
         self._digest = digest
         self._of_series = lru_cache(_MOST_KNOWN)(self._read_series)
@@ -79,7 +81,7 @@ class Spool:
         InstanceRefused
             0xC000: a UID is missing or is none.
         """
-        return self._of_series(tuple(values.get(tag) for tag in _OF_SERIES))
+        return self._of_series(tuple(map(values.get, _OF_SERIES)))
 
     def _read_series(self, raw: tuple[bytes | None, ...]) -> _OfSeries:
         values = {tag: value for tag, value in zip(_OF_SERIES, raw, strict=True) if value is not None}
@@ -171,7 +173,7 @@ class IncomingFile:
             The disk is full or broken: nothing of the instance counts as received.
         """
         command = self._command
-        values = header.scan(self._first_bytes, command.transfer_syntax_uid)
+        values = header.scan(self._first_bytes, command.transfer_syntax_uid, self._spool.layouts)
         sop_class = uid(values, header.SOP_CLASS_UID, "SOPClassUID")
         sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):

@@ -4,7 +4,7 @@ Comes from upper_layer; goes back to it. Command sets are implicit VR little end
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from covnode.receive.instance_facts import is_uid
 
@@ -27,9 +27,12 @@ _P_DATA_TF = 0x04
 _LAST_COMMAND_FRAGMENT = 0x03
 _COMMENT_LENGTH = 64
 
+_HEAD = struct.Struct("<HHL")
+# Group, element, length and value of the four elements of 16 bits that stand between those of the two UIDs.
+_ANSWER = struct.Struct("<" + 4 * "HHLH")
 
-@dataclass(frozen=True)
-class StoreRequest:
+
+class StoreRequest(NamedTuple):
     """A C-STORE-RQ; UIDs are empty where the command has none that is valid."""
 
     message_id: int
@@ -44,7 +47,7 @@ def read_store_request(command: bytes) -> StoreRequest | None:
     values: dict[int, bytes] = {}
     position = 0
     while position + 8 <= len(command):
-        group, element, length = struct.unpack_from("<HHL", command, position)
+        group, element, length = _HEAD.unpack_from(command, position)
         position += 8 + length
         if group != 0 or position > len(command):
             return None
@@ -66,10 +69,12 @@ def store_response(request: StoreRequest, context_id: int, status: int, comment:
     body = b"".join(
         (
             _element(_AFFECTED_SOP_CLASS_UID, _padded(request.sop_class_uid, b"\0")) if request.sop_class_uid else b"",
-            _element(_COMMAND_FIELD, struct.pack("<H", _C_STORE_RSP)),
-            _element(_MESSAGE_ID_RESPONDED_TO, struct.pack("<H", request.message_id)),
-            _element(_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
-            _element(_STATUS, struct.pack("<H", status)),
+            _ANSWER.pack(
+                *(0, _COMMAND_FIELD, 2, _C_STORE_RSP),
+                *(0, _MESSAGE_ID_RESPONDED_TO, 2, request.message_id),
+                *(0, _DATA_SET_TYPE, 2, _NO_DATA_SET),
+                *(0, _STATUS, 2, status),
+            ),
             _element(_ERROR_COMMENT, _padded(comment[:_COMMENT_LENGTH], b" ")) if comment else b"",
             _element(_AFFECTED_SOP_INSTANCE_UID, _padded(request.sop_instance_uid, b"\0"))
             if request.sop_instance_uid
@@ -82,7 +87,7 @@ def store_response(request: StoreRequest, context_id: int, status: int, comment:
 
 
 def _element(element: int, value: bytes) -> bytes:
-    return struct.pack("<HHL", 0, element, len(value)) + value
+    return _HEAD.pack(0, element, len(value)) + value
 
 
 def _padded(text: str, padding: bytes) -> bytes:

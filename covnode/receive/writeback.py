@@ -9,6 +9,7 @@ import sys
 from functools import cache
 
 _SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2)
+_HAS_ADVICE = hasattr(os, "posix_fadvise")
 
 
 def start_writing(descriptor: int) -> None:
@@ -24,7 +25,7 @@ def forget_content(descriptor: int) -> None:
     Else a scanner that pushes for an hour fills all memory with what nobody reads again before its series is complete,
     and each instance waits for some of it to be freed.
     """
-    if hasattr(os, "posix_fadvise"):
+    if _HAS_ADVICE:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 

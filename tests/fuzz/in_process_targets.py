@@ -9,17 +9,21 @@ from broken_streams import SYNTAXES
 
 from covnode.errors import InstanceRefused
 from covnode.receive.header import scan
+from covnode.receive.header_layout import Layouts
 from covnode.receive.instance_facts import patient_words, slice_facts
 from covnode.receive.p_data import PDataLane, Violation
 from covnode.receive.pdu_stream import ConnectionClosed
 from covnode.receive.store_commands import StoreRequest, read_store_request, store_response
+
+# As in a door: what one header taught must not change how the next is read, nor have it fail.
+_LAYOUTS = Layouts()
 
 
 def data_set(data: bytes) -> None:
     """Scan a header; the first byte chooses the transfer syntax."""
     syntax = SYNTAXES[data[0] % len(SYNTAXES)] if data else SYNTAXES[0]
     try:
-        values = scan(lambda count: data[1 : 1 + count], syntax)
+        values = scan(lambda count: data[1 : 1 + count], syntax, _LAYOUTS)
     except InstanceRefused:
         return
     slice_facts(values, stat=False)

@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import io
 import os
@@ -155,7 +154,7 @@ def test_the_first_file_of_a_content_stays_whoever_sends_it_again(spool, tmp_pat
     first = keep(spool, data_set())
     path = tmp_path / "spool" / first.file_name
     before = path.read_bytes()
-    again = keep(spool, data_set(), dataclasses.replace(command(), source_ae_title="ARCHIVE0001"))
+    again = keep(spool, data_set(), command()._replace(source_ae_title="ARCHIVE0001"))
     assert path.read_bytes() == before
     assert (again.file_name, again.size_bytes) == (first.file_name, first.size_bytes)
     assert not list((tmp_path / "spool" / "incoming").iterdir())
