@@ -141,5 +141,9 @@ class StageFailed(CovnodeError):
     """A stage broke in a way that nobody foresaw: the message names the error's type and place, never a value."""
 
 
+class OutOfMemory(CovnodeError):
+    """The analysis needs more memory than there is: it is tried with less at once, then on the CPU."""
+
+
 class StaleClaim(CovnodeError):
     """Another process has taken this job over: drop the work, write nothing."""

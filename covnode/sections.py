@@ -1,11 +1,11 @@
-"""What every section of the configuration is, and the section that has rules of its own.
+"""What every section of the configuration is, and the sections that have rules of their own.
 
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 
 class Section(BaseModel):
@@ -60,3 +60,24 @@ class DeidentifySettings(Section):
             if name in _NO_OPTIONS:
                 raise ValueError(f"{name} is not offered: {_NO_OPTIONS[name]}")
         return value
+
+
+class WorkerSettings(Section):
+    """The analysis."""
+
+    devices: tuple[Annotated[str, StringConstraints(pattern=r"^(cpu|cuda:\d+)$")], ...] = Field(
+        default=(), description="a worker each: cuda:N or cpu; empty: one for every CUDA device, without any one on cpu"
+    )
+    min_slices: int = Field(default=10, ge=3, description="a series with fewer slices is not analysed")
+    lungs: Literal["auto", "r231", "density"] = Field(
+        default="auto", description="lung segmenter; auto: R231 when its weights are installed, else density"
+    )
+    timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")
+    threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: the cores, shared by all workers")
+
+    @field_validator("devices")
+    @classmethod
+    def _once_each(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(devices)) != len(devices):
+            raise ValueError("a device has one worker: name each once")
+        return devices

@@ -13,7 +13,7 @@ import platformdirs
 from pydantic import Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
-from covnode.sections import DeidentifySettings, Section
+from covnode.sections import DeidentifySettings, Section, WorkerSettings
 
 CONFIG_NAME = "covnode.toml"
 _ENVIRONMENT_PREFIX = "COVNODE__"
@@ -135,18 +135,6 @@ class DatabaseSettings(Section):
     worker_url: str = Field(
         default="", description="the same for the worker, whose role cannot read identities; empty: url"
     )
-
-
-class WorkerSettings(Section):
-    """The analysis."""
-
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    min_slices: int = Field(default=10, ge=3, description="a series with fewer slices is not analysed")
-    lungs: Literal["auto", "r231", "density"] = Field(
-        default="auto", description="lung segmenter; auto: R231 when its weights are installed, else density"
-    )
-    timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")
-    threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: one per core")
 
 
 class DeliverSettings(Section):

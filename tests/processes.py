@@ -70,6 +70,12 @@ class NodeUnderTest(LocalNode):
         """Return the newest process of a role."""
         return [line["pid"] for line in self.log_lines if line.get("started") == role][-1]
 
+    def inference_children(self) -> list[int]:
+        """Return the processes that the worker's pool has started."""
+        tasks = Path(f"/proc/{self.pid_of('work')}/task").glob("*/children")
+        pids = [int(pid) for task in tasks for pid in task.read_text().split()]
+        return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
     def series(self) -> list[dict[str, Any]]:
         with self.transaction() as session:
             return views.list_series(session)

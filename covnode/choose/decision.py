@@ -90,9 +90,14 @@ def decide(study: StudyNow, mode: Literal["best", "all"]) -> Decision:
 
 def must_wait(study: StudyNow) -> bool:
     """Whether more is to be waited for; sheets matter only where one lets its series go at once."""
-    if study.stat or any(_sheet(c).stat for c in study.candidates if c.state == _PENDING):
+    if study.stat or hurries(study):
         return False
     return not study.quiet or any(candidate.state == SeriesState.RECEIVING for candidate in study.candidates)
+
+
+def hurries(study: StudyNow) -> bool:
+    """Whether a rule makes the study STAT, by a series that is complete."""
+    return any(_sheet(c).priority == "stat" for c in study.candidates if c.state == _PENDING)
 
 
 def standing_of(study: StudyNow) -> Candidate | None:

@@ -14,10 +14,11 @@ from covnode.choose.conditions import Condition, comparisons
 from covnode.choose.grammar import condition_of, finite, unknown
 from covnode.choose.names import COMPUTED
 from covnode.errors import ConfigurationError
+from covnode.records.job import Priority
 
 SHIPPED = Path(__file__).parent / "rules.toml"
 
-_EFFECTS = ("exclude", "score", "stat")
+_EFFECTS = ("exclude", "score", "priority")
 _KEYS = ("name", "when", *_EFFECTS)
 _LARGEST_BYTES = 1 << 18
 _LARGEST_SCORE = 1000.0
@@ -33,22 +34,22 @@ class Rule:
         Why a series that fulfils the condition is left out.
     score
         Points that it gets.
-    stat
-        It does not wait for the rest of its study.
+    priority
+        When its analysis is claimed; STAT also hurries its study, which is not waited for.
     """
 
     name: str
     condition: Condition
     exclude: str | None = None
     score: float | None = None
-    stat: bool = False
+    priority: Priority | None = None
 
     @property
     def effect(self) -> str:
         """The effect in words."""
         if self.exclude is not None:
             return "leaves it out"
-        return "does not wait" if self.score is None else f"{self.score:+g}"
+        return f"priority {self.priority.word}" if self.priority else f"{self.score:+g}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Rules:
     @property
     def may_hurry(self) -> bool:
         """Whether a rule may let a series go without waiting for its study."""
-        return any(rule.stat for rule in self.rules)
+        return any(rule.priority == Priority.STAT for rule in self.rules)
 
 
 def load_rules(path: Path) -> Rules:
@@ -129,7 +130,7 @@ def _rule(table: object) -> Rule:
     effects = [effect for effect in _EFFECTS if effect in table]
     if len(effects) != 1:
         raise ConfigurationError(
-            "it needs exactly one effect: exclude = 'the reason', score = a number, or stat = true"
+            "it needs exactly one effect: exclude = 'the reason', score = a number, or priority = 'stat'"
         )
     if "when" not in table:
         raise ConfigurationError("it has no condition: when = { tag = 'Modality', equals = 'CT' }")
@@ -139,15 +140,20 @@ def _rule(table: object) -> Rule:
             return Rule(name, condition, exclude=_text(table["exclude"], "exclude"))
         case "score":
             return Rule(name, condition, score=_score(table["score"]))
-    if table["stat"] is not True:
-        raise ConfigurationError("'stat' can only be true: leave the rule out where it is not wanted")
-    return Rule(name, condition, stat=True)
+    return Rule(name, condition, priority=_priority(table["priority"]))
 
 
 def _text(value: object, key: str) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > 200 or not value.isprintable():
         raise ConfigurationError(f"'{key}' is a text of one line, up to 200 characters")
     return value.strip()
+
+
+def _priority(value: object) -> Priority:
+    priorities = {priority.word: priority for priority in Priority}
+    if not isinstance(value, str) or value not in priorities:
+        raise ConfigurationError(f"'priority' is one of {', '.join(priorities)}")
+    return priorities[value]
 
 
 def _score(value: object) -> float:

@@ -12,6 +12,7 @@ from covnode.choose.conditions import Comparison, comparisons, holds
 from covnode.choose.facts import SeriesFacts
 from covnode.choose.names import shown
 from covnode.choose.rules import Rule, Rules
+from covnode.records.job import PriorityWord
 
 
 class _Record(BaseModel):
@@ -48,8 +49,8 @@ class ScoreSheet(_Record):
         Sum of the points.
     excluded
         Reason of the first rule that leaves the series out; None: no rule does.
-    stat
-        A rule lets it go without waiting for its study.
+    priority
+        The most urgent that a rule gives it; None: no rule does.
     by_hand
         A person chose the series.
     slices, thickness_mm
@@ -63,7 +64,7 @@ class ScoreSheet(_Record):
     rules_sha256: str
     total: float
     excluded: str | None = None
-    stat: bool = False
+    priority: PriorityWord | None = None
     by_hand: bool = False
     slices: int = 0
     thickness_mm: float | None = None
@@ -75,12 +76,13 @@ def score(facts: SeriesFacts, rules: Rules, revision: int) -> ScoreSheet:
     """Apply every rule to a series."""
     applying = [rule for rule in rules.rules if holds(rule.condition, facts.values)]
     excluding = next((rule for rule in applying if rule.exclude is not None), None)
+    given = [rule.priority for rule in applying if rule.priority]
     return ScoreSheet(
         revision=revision,
         rules_sha256=rules.sha256,
         total=round(sum(rule.score or 0.0 for rule in applying), 6),
         excluded=None if excluding is None else f"{excluding.exclude} (rule '{excluding.name}')",
-        stat=any(rule.stat for rule in applying),
+        priority=min(given).word if given else None,
         slices=int(_number(facts, "slices") or 0),
         thickness_mm=_number(facts, "SliceThickness"),
         headers_read=facts.headers_read,

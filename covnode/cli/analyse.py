@@ -8,7 +8,9 @@ from rich.progress import Progress
 
 from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, stderr
 from covnode.records.result import DEMONSTRATION
-from covnode.settings import WorkerSettings, load_settings
+from covnode.sections import WorkerSettings
+from covnode.settings import load_settings
+from covnode.wiring.devices import devices_of, threads_of
 from covnode.wiring.plan import InferencePlan
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def analyse(
     outcomes = []
     with Progress(console=stderr, transient=True) as progress:
         task = progress.add_task("analysing", total=100)
-        plan = InferencePlan(worker, place.models, out)
+        plan = InferencePlan(worker, place.models, out, devices_of(worker)[0], threads_of(worker, workers=1))
         for outcome in analyse_folder(folder, plan, lambda percent: progress.update(task, completed=percent)):
             outcomes.append(outcome)
             progress.reset(task)

@@ -23,6 +23,7 @@ from covnode.cli import (
     peer,
     phantom,
     push,
+    queues,
     rules,
     series,
     serve,
@@ -55,6 +56,7 @@ app.add_typer(peer.app, name="peer")
 app.add_typer(series.app, name="series")
 app.add_typer(rules.app, name="rules")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queues.app, name="queues")
 app.add_typer(identities.app, name="identities")
 app.add_typer(models.app, name="models")
 app.add_typer(db.app, name="db")

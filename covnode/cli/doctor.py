@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from covnode.cli.console import HomeOption, JsonOption, home_of, show_rows
+from covnode.cli.queues import queues_of
 from covnode.clock import utc_now
 from covnode.deidentify import key_file
 from covnode.deliver.scu import echo
@@ -16,7 +17,7 @@ from covnode.receive.commitment import REQUEST_SUFFIX
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.tls import ReloadingServerContext, expires_at
 from covnode.settings import PeerSettings, Settings
-from covnode.store import executors, vault, views
+from covnode.store import executors, queues, vault, views
 from covnode.wiring import landlock
 from covnode.wiring.commitments import GIVEN_UP
 from covnode.wiring.confinement import WAY_OUT
@@ -48,6 +49,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "models": _models,
         "processes": _processes,
         "series": _series,
+        "queues": _queues,
         **_port_checks(node.settings),
         "associations": _associations,
         "commitments": _commitments,
@@ -123,7 +125,7 @@ def _models(node: Node) -> str:
 
 def _processes(node: Node) -> str:
     with node.transaction() as session:
-        alive = sorted(row.role for row in executors.living(session, SILENT_S))
+        alive = sorted(row.executor_id for row in executors.living(session, SILENT_S))
     return f"alive: {', '.join(alive)}" if alive else "none runs: start them by 'covnode serve'"
 
 
@@ -141,6 +143,19 @@ def _series(node: Node) -> str:
             f"the receiver run, what does its log say? See 'covnode series list' ({finding})"
         )
     return f"{finding}: see 'covnode series list'" if counts["quarantined"] else finding
+
+
+def _queues(node: Node) -> str:
+    with node.transaction() as session:
+        rows = queues.overview(session, queues_of(node.settings))
+    paused = [
+        f"{row['queue']} is paused since {row['paused_at']:%Y-%m-%d %H:%M} UTC with {row['queued']} queued"
+        for row in rows
+        if row["state"] == "paused"
+    ]
+    if paused:
+        return f"{'; '.join(paused)}: 'covnode queues resume' lets a queue go on"
+    return f"{sum(row['queued'] for row in rows)} jobs queued, {sum(row['at_work'] for row in rows)} at work"
 
 
 def _port_check(port: int) -> Check:

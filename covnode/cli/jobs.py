@@ -6,7 +6,8 @@ import typer
 
 from covnode.cli.console import HomeOption, JsonOption, LimitOption, node_of, show_found, show_rows, stdout
 from covnode.errors import ConfigurationError, StaleClaim
-from covnode.store import analyses, deliveries, series, views
+from covnode.records.job import PriorityWord, priority_of
+from covnode.store import analyses, control, deliveries, series, views
 
 app = typer.Typer(no_args_is_help=True, help="Analyses and deliveries.")
 JobId = Annotated[str, typer.Argument(help="An id of 'covnode jobs list'.")]
@@ -20,13 +21,15 @@ def list_(home: HomeOption = None, limit: LimitOption = 100, as_json: JsonOption
     """
     with node_of(home).transaction() as session:
         rows = views.list_jobs(session, limit)
-    columns = ["job_id", "kind", "of", "state", "progress", "attempts", "queued_at", "reason"]
+    columns = ["job_id", "kind", "of", "state", "priority", "progress", "attempts", "queued_at", "reason"]
+    if not as_json:
+        rows = [{**row, "state": f"{row['state']}, paused" if row["paused"] else row["state"]} for row in rows]
     show_rows(columns, rows, as_json=as_json)
 
 
 @app.command()
 def show(job_id: JobId, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show one job: its states, times, cautions and objects.
+    """Show one job: its state, times, attempts, last error, host and device, its cautions or objects.
 
     Example: `covnode jobs show ana-0b1c2d3e4f5a`
     """
@@ -57,3 +60,42 @@ def retry(
             f"{job_id} is not there, or in no state to be tried again: see 'covnode jobs list'."
         ) from None
     stdout.print(f"{job_id} is queued again.", highlight=False)
+
+
+@app.command()
+def cancel(
+    job_id: JobId,
+    reason: Annotated[str, typer.Option(help="Why, for those who list it; no patient's name.")] = "by a person",
+    home: HomeOption = None,
+) -> None:
+    """End an analysis that is queued or runs, or a delivery that is queued; 'retry' takes it up again.
+
+    Example: `covnode jobs cancel ana-0b1c2d3e4f5a --reason "wrong protocol"`
+    """
+    try:
+        with node_of(home).transaction() as session:
+            control.cancel(session, job_id, reason)
+    except StaleClaim:
+        raise ConfigurationError(
+            f"{job_id} is not there, has ended, or is just being sent: see 'covnode jobs list'."
+        ) from None
+    stdout.print(f"{job_id} is cancelled.", highlight=False)
+
+
+@app.command()
+def priority(
+    job_id: JobId,
+    word: Annotated[PriorityWord, typer.Argument(help="What is claimed first, next or last.")],
+    home: HomeOption = None,
+) -> None:
+    """Give a queued analysis or delivery another priority.
+
+    Example: `covnode jobs priority ana-0b1c2d3e4f5a stat`
+    """
+    node = node_of(home)
+    try:
+        with node.transaction() as session:
+            node.queue.enqueue(session, control.prioritise(session, job_id, priority_of(word)))
+    except StaleClaim:
+        raise ConfigurationError(f"{job_id} is not there, or not queued any more: see 'covnode jobs list'.") from None
+    stdout.print(f"{job_id} is queued with priority {word}.", highlight=False)

@@ -68,6 +68,7 @@ def explain(series_id: SeriesId, home: HomeOption = None, as_json: JsonOption = 
         "reason": row.reason,
         "chosen_series_id": study.chosen_series_id if study else None,
         "choice_revision": study.choice_revision if study else None,
+        "study_is_stat": study.stat if study else None,
         "study_came_to_nothing": came_to_nothing,
         "judged": "when it was complete" if kept else "now, by the rules in force",
     }
@@ -100,7 +101,8 @@ def _show_sheet(sheet: ScoreSheet) -> None:
     show_rows(["rule", "applies", "effect", "value"], rows, as_json=False)
     left_out = f", left out: {sheet.excluded}" if sheet.excluded else ""
     by_hand = ", chosen by a person" if sheet.by_hand else ""
-    stdout.print(f"\nscore: {sheet.total:g}{left_out}{by_hand}", highlight=False, markup=False)
+    priority = f", priority {sheet.priority}" if sheet.priority else ""
+    stdout.print(f"\nscore: {sheet.total:g}{left_out}{priority}{by_hand}", highlight=False, markup=False)
 
 
 def _missing(series_id: str) -> str:

@@ -1,11 +1,15 @@
 """``covnode serve`` and its roles, one process each."""
 
+from typing import Annotated
+
+import typer
+
 from covnode.cli.console import HomeOption, home_of
 from covnode.wiring import supervisor
 
 
 def serve(home: HomeOption = None) -> None:
-    """Run the whole node: receiver, worker and sender, each started again when it ends.
+    """Run the whole node: receiver, a worker for each device and sender, each started again when it ends.
 
     Example: `covnode serve --home /srv/covnode`
     """
@@ -22,14 +26,17 @@ def receive(home: HomeOption = None) -> None:
     run_receiver(home_of(home))
 
 
-def work(home: HomeOption = None) -> None:
-    """Run the worker alone: analyses, on the CPU or CUDA.
+def work(
+    home: HomeOption = None,
+    slot: Annotated[int, typer.Option(min=0, help="Which device: its place in worker.devices, or of CUDA.")] = 0,
+) -> None:
+    """Run one worker alone: analyses, on the CPU or one CUDA device.
 
-    Example: `covnode work --home /srv/covnode`
+    Example: `covnode work --home /srv/covnode --slot 1`
     """
     from covnode.wiring.worker import run_worker  # noqa: PLC0415 (a role loads only what it needs)
 
-    run_worker(home_of(home))
+    run_worker(home_of(home), slot)
 
 
 def send(home: HomeOption = None) -> None:

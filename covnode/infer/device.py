@@ -1,7 +1,7 @@
 """Where networks run: the device of the settings, and a bundle's network placed on it.
 
-Comes from the worker's settings; goes to the classifier, the regressor and R231. Never falls back from a GPU that
-was asked for.
+Comes from the plan of an analysis; goes to the classifier, the regressor and R231. Never falls back from a GPU that
+was asked for: the plan is what changes.
 """
 
 import numpy as np
@@ -16,25 +16,19 @@ from covnode.networks.registry import build_network
 
 
 def choose_device(name: str) -> torch.device:
-    """Choose the device by its name.
-
-    Parameters
-    ----------
-    name
-        "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N".
+    """Choose the device by its name, "cpu" or "cuda:N".
 
     Raises
     ------
     ConfigurationError
         The name is another, or the CUDA device is absent.
     """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or (number and not number.isdecimal()) or name.endswith(":")):
-        raise ConfigurationError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ConfigurationError(f"device {name!r} was asked for, but this machine has {torch.cuda.device_count()}")
+    if name != "cpu" and (kind != "cuda" or not number.isdecimal()):
+        raise ConfigurationError(f"unknown device {name!r}: use cpu or cuda:N")
+    if kind == "cuda" and int(number) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigurationError(f"device {name!r} was asked for, but torch finds {count} CUDA devices here.")
     return torch.device(name)
 
 

@@ -21,9 +21,6 @@ from covnode.records.volume import CTVolume, LungMask
 CLASSES = 3
 """Background, right lung, left lung. lungmask reads the number of classes from the file: lobes would pass unseen."""
 
-_SLICES_AT_ONCE_ON_CPU = 1
-_SLICES_AT_ONCE = 20
-
 
 class R231:
     """Lung segmentation with one set of weights on one device.
@@ -32,6 +29,8 @@ class R231:
     ----------
     bundle
         Its weights are a state dictionary of R231 as torch.save writes it.
+    slices_at_once
+        What the network gets in one go: decides how much memory it takes, not what it answers.
 
     Raises
     ------
@@ -39,9 +38,9 @@ class R231:
         When the weights are unreadable or made for another network.
     """
 
-    def __init__(self, bundle: ModelBundle, device: torch.device) -> None:
+    def __init__(self, bundle: ModelBundle, device: torch.device, slices_at_once: int) -> None:
         self.identity = bundle.identity
-        self._inferer = _inferer(bundle.weights_path, device)
+        self._inferer = _inferer(bundle.weights_path, device, slices_at_once)
 
     def segment(self, volume: CTVolume) -> LungMask:
         """Segment both lungs.
@@ -61,12 +60,11 @@ class R231:
         return LungMask(labels, self.identity)
 
 
-def _inferer(weights: Path, device: torch.device) -> LMInferer:
+def _inferer(weights: Path, device: torch.device, slices_at_once: int) -> LMInferer:
     # lungmask writes its progress to stdout, which belongs to the caller's results.
     logging.getLogger("lungmask").setLevel(logging.WARNING)
-    batch = _SLICES_AT_ONCE_ON_CPU if device.type == "cpu" else _SLICES_AT_ONCE
     try:
-        inferer = LMInferer(modelpath=str(weights), force_cpu=True, batch_size=batch, tqdm_disable=True)
+        inferer = LMInferer(modelpath=str(weights), force_cpu=True, batch_size=slices_at_once, tqdm_disable=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError, IndexError) as error:
         raise WeightsMismatch(f"{weights.name} does not hold the weights of R231") from error
     if inferer.model.last.out_channels != CLASSES:

@@ -21,11 +21,12 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Analysed:
-    """What an analysis leaves: the record, and the objects on disk."""
+    """What an analysis leaves: the record, and the objects on disk; ``device`` says where it was made."""
 
     result: AnalysisResult
     objects: tuple[ResultObject, ...]
     timings_s: dict[str, float]
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class AnalysisJob:
             try:
                 ended = self._attempt(claim)
             except StaleClaim:
-                get_logger().warning("analysis_taken_over", analysis_id=analysis_id)
+                # Another executor has it, a newer revision came, or a person cancelled it.
+                get_logger().warning("analysis_taken_away", analysis_id=analysis_id)
                 return
 
     def _attempt(self, claim: AnalysisClaim) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 
 class JobKind(StrEnum):
@@ -19,6 +20,24 @@ class Priority(IntEnum):
     ROUTINE = 10
     BACKGROUND = 20
 
+    @property
+    def word(self) -> "PriorityWord":
+        """The priority as people write it."""
+        return _WORDS[self]
+
+
+PriorityWord = Literal["stat", "routine", "background"]
+_WORDS: dict[Priority, PriorityWord] = {
+    Priority.STAT: "stat",
+    Priority.ROUTINE: "routine",
+    Priority.BACKGROUND: "background",
+}
+
+
+def priority_of(word: PriorityWord) -> Priority:
+    """Return the priority that a word names."""
+    return Priority[word.upper()]
+
 
 class SeriesState(StrEnum):
     """Where a series stands before its analysis; COMPLETE ones wait until their study is quiet and one is chosen."""
@@ -32,7 +51,10 @@ class SeriesState(StrEnum):
 
 
 class AnalysisState(StrEnum):
-    """Where an analysis stands; SUPERSEDED: late slices made a newer revision before this one ended."""
+    """Where an analysis stands.
+
+    SUPERSEDED: late slices made a newer revision before this one ended; CANCELLED: a person stopped it.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -40,10 +62,14 @@ class AnalysisState(StrEnum):
     NOT_ANALYSED = "not_analysed"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands; BLOCKED: the interlock or the peer said no for good; FAILED: given up."""
+    """Where a delivery stands.
+
+    BLOCKED: the interlock or the peer said no for good; FAILED: given up; CANCELLED: a person stopped it.
+    """
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -51,6 +77,7 @@ class DeliveryState(StrEnum):
     BLOCKED = "blocked"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
 
 
 OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)

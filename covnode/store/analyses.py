@@ -20,18 +20,22 @@ from covnode.records.job import (
     Job,
     JobKind,
     Priority,
+    priority_of,
+    queue_name,
 )
 from covnode.records.series import DeidentifiedSeries
+from covnode.store import queues
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
 MAX_ATTEMPTS = 3
+_CAN_BE_RETRIED = (AnalysisState.FAILED, AnalysisState.NOT_ANALYSED, AnalysisState.CANCELLED)
 
 
 def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
     """Create the analysis of this revision, supersede what an older one has not ended, and return its job."""
     now = utc_now()
-    stat = session.scalar(sa.select(StudyRow.stat).join(SeriesRow).where(SeriesRow.series_id == series.series_id))
+    priority = _priority(session, series.series_id)
     supersede(session, sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision < series.revision))
     row = AnalysisRow(
         analysis_id=new_id("ana"),
@@ -39,13 +43,22 @@ def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
         revision=series.revision,
         state=AnalysisState.QUEUED,
         input_sha256=series.input_sha256,
-        priority=Priority.STAT if stat else Priority.ROUTINE,
+        priority=priority,
         queued_at=now,
         state_at=now,
     )
     session.add(row)
     session.flush()
     return Job(JobKind.ANALYSIS, row.analysis_id, priority=row.priority)
+
+
+def _priority(session: Session, series_id: str) -> Priority:
+    """Return the priority of a series: that of its study if that is STAT, else that of the rules, else routine."""
+    if session.scalar(sa.select(StudyRow.stat).join(SeriesRow).where(SeriesRow.series_id == series_id)):
+        return Priority.STAT
+    sheet = session.scalar(sa.select(SeriesRow.score_sheet).where(SeriesRow.series_id == series_id))
+    by_rule = (sheet or {}).get("priority")
+    return priority_of(by_rule) if by_rule else Priority.ROUTINE
 
 
 def supersede(session: Session, which: sa.ColumnElement[bool], **why: str) -> None:
@@ -73,7 +86,7 @@ def supersede(session: Session, which: sa.ColumnElement[bool], **why: str) -> No
 
 
 def claim(session: Session, analysis_id: str, enqueues: int, executor_id: str) -> AnalysisClaim | None:
-    """Take the analysis, or return None where there is nothing to do: ended, superseded, or crashed too often.
+    """Take the analysis, or return None where there is nothing to do: ended, superseded, crashed too often, or paused.
 
     Parameters
     ----------
@@ -82,12 +95,12 @@ def claim(session: Session, analysis_id: str, enqueues: int, executor_id: str) -
     """
     now = utc_now()
     row = AnalysisRow
+    paused = queues.is_paused(session, queue_name(JobKind.ANALYSIS))
+    of_this_job = sa.update(row).where(row.analysis_id == analysis_id, row.enqueues == enqueues)
     try:
         guarded(
             session,
-            sa.update(row)
-            .where(row.analysis_id == analysis_id, row.enqueues == enqueues, row.state.in_(OPEN_ANALYSES))
-            .values(
+            of_this_job.where(row.state.in_(OPEN_ANALYSES), ~paused).values(
                 state=AnalysisState.RUNNING,
                 attempts=row.attempts + 1,
                 fence=row.fence + 1,
@@ -98,6 +111,9 @@ def claim(session: Session, analysis_id: str, enqueues: int, executor_id: str) -
             ),
         )
     except StaleClaim:
+        # What was at work waits like the rest, and whoever worked on it has lost it.
+        put_back = of_this_job.where(row.state == AnalysisState.RUNNING, paused)
+        session.execute(put_back.values(state=AnalysisState.QUEUED, state_at=now))
         return None
     claimed = session.get_one(row, analysis_id, populate_existing=True)
     series = session.get_one(SeriesRow, claimed.series_id)
@@ -152,15 +168,21 @@ def report_progress(session: Session, held: AnalysisClaim, percent: int) -> None
     guarded(session, _held(held.analysis_id, held.fence).values(progress_percent=percent))
 
 
+def is_held(session: Session, held: AnalysisClaim) -> bool:
+    """Whether the claim still stands: the analysis was neither taken over nor superseded nor cancelled."""
+    mine = sa.and_(AnalysisRow.fence == held.fence, AnalysisRow.state == AnalysisState.RUNNING)
+    return session.scalar(sa.select(mine).where(AnalysisRow.analysis_id == held.analysis_id)) or False
+
+
 def note_interruption(session: Session, held: AnalysisClaim, reason: str) -> None:
-    """Keep why an attempt ended early, until the next one ends better."""
-    guarded(session, _held(held.analysis_id, held.fence).values(reason=reason))
+    """Keep why an attempt ended early."""
+    guarded(session, _held(held.analysis_id, held.fence).values(reason=reason, last_error=reason))
 
 
 def mark_analysed(
-    session: Session, held: AnalysisClaim, cautions: Sequence[str], timings_s: Mapping[str, float]
+    session: Session, held: AnalysisClaim, cautions: Sequence[str], timings_s: Mapping[str, float], device: str
 ) -> None:
-    """End the analysis: its result is on disk."""
+    """End the analysis: its result is on disk; ``device`` says where it was made."""
     _end(
         session,
         (held.analysis_id, held.fence),
@@ -168,6 +190,7 @@ def mark_analysed(
         progress_percent=100,
         cautions=list(cautions),
         timings_s=dict(timings_s),
+        device=device,
         reason_code=None,
         reason=None,
     )
@@ -175,7 +198,7 @@ def mark_analysed(
 
 def mark_ended(session: Session, held: AnalysisClaim, state: AnalysisState, code: str, reason: str) -> None:
     """End the analysis without a result, and say why."""
-    _end(session, (held.analysis_id, held.fence), state=state, reason_code=code, reason=reason)
+    _end(session, (held.analysis_id, held.fence), state=state, reason_code=code, reason=reason, last_error=reason)
 
 
 def uncount_attempt(session: Session, held: AnalysisClaim) -> None:
@@ -189,10 +212,11 @@ def retry(session: Session, analysis_id: str) -> Job:
     guarded(
         session,
         sa.update(row)
-        .where(row.analysis_id == analysis_id, row.state.in_((AnalysisState.FAILED, AnalysisState.NOT_ANALYSED)))
+        .where(row.analysis_id == analysis_id, row.state.in_(_CAN_BE_RETRIED))
         .values(
             state=AnalysisState.QUEUED,
             attempts=0,
+            progress_percent=0,
             enqueues=row.enqueues + 1,
             queued_at=utc_now(),
             state_at=utc_now(),

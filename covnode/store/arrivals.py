@@ -55,7 +55,6 @@ def record(session: Session, arrivals: Sequence[ArrivedInstance], late: LatePoli
     if rows:
         session.connection().execute(sa.insert(InstanceRow), rows)
     _note(session, parts, added, now)
-    _note_urgency(session, arrivals)
     return [known[_name(arrived)] for arrived in arrivals]
 
 
@@ -224,9 +223,3 @@ def _note(session: Session, parts: Mapping[str, list[SeriesRow]], added: Mapping
     session.flush()
     if fed:
         session.execute(sa.update(StudyRow).where(StudyRow.study_id.in_(fed)).values(last_instance_at=now))
-
-
-def _note_urgency(session: Session, arrivals: Sequence[ArrivedInstance]) -> None:
-    urgent = {arrived.study_digest for arrived in arrivals if arrived.facts.stat}
-    if urgent:
-        session.execute(sa.update(StudyRow).where(StudyRow.study_digest.in_(urgent)).values(stat=True))

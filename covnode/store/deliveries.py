@@ -7,9 +7,12 @@ from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
-from covnode.records.job import OPEN_DELIVERIES, DeliveryClaim, DeliveryState, Job, JobKind
+from covnode.records.job import OPEN_DELIVERIES, DeliveryClaim, DeliveryState, Job, JobKind, queue_name
+from covnode.store import queues
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow, SeriesRow
+
+_CAN_BE_RETRIED = (DeliveryState.BLOCKED, DeliveryState.FAILED, DeliveryState.CANCELLED)
 
 
 def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
@@ -35,15 +38,16 @@ def destinations_waited_for(session: Session) -> set[str]:
 
 
 def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -> DeliveryClaim | None:
-    """Take the delivery, or return None where there is nothing to do any more; ``enqueues`` as in analyses.claim."""
+    """Take the delivery, or return None where there is nothing to do or its queue is paused; as analyses.claim."""
     now = utc_now()
     row = DeliveryRow
+    destination = session.scalar(sa.select(row.destination).where(row.delivery_id == delivery_id))
+    paused = queues.is_paused(session, queue_name(JobKind.DELIVERY, destination))
+    of_this_job = sa.update(row).where(row.delivery_id == delivery_id, row.enqueues == enqueues)
     try:
         guarded(
             session,
-            sa.update(row)
-            .where(row.delivery_id == delivery_id, row.enqueues == enqueues, row.state.in_(OPEN_DELIVERIES))
-            .values(
+            of_this_job.where(row.state.in_(OPEN_DELIVERIES), ~paused).values(
                 state=DeliveryState.SENDING,
                 attempts=row.attempts + 1,
                 executor_id=executor_id,
@@ -53,6 +57,8 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
             ),
         )
     except StaleClaim:
+        put_back = of_this_job.where(row.state == DeliveryState.SENDING, paused)
+        session.execute(put_back.values(state=DeliveryState.QUEUED, state_at=now))
         return None
     claimed = session.get_one(row, delivery_id, populate_existing=True)
     analysis = session.get_one(AnalysisRow, claimed.analysis_id)
@@ -106,6 +112,7 @@ def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: s
             next_attempt_at=now + timedelta(seconds=delay_s),
             reason_code="retry",
             reason=reason,
+            last_error=reason,
         ),
     )
     return _job(session, held.delivery_id, delay_s)
@@ -117,7 +124,7 @@ def retry(session: Session, delivery_id: str) -> Job:
     guarded(
         session,
         sa.update(row)
-        .where(row.delivery_id == delivery_id, row.state.in_((DeliveryState.BLOCKED, DeliveryState.FAILED)))
+        .where(row.delivery_id == delivery_id, row.state.in_(_CAN_BE_RETRIED))
         .values(
             state=DeliveryState.QUEUED,
             enqueues=row.enqueues + 1,

@@ -1,27 +1,40 @@
 """Open analyses and deliveries against the engine's jobs: our tables are the truth, so what is open must have a job."""
 
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from covnode.clock import utc_now
 from covnode.records.job import OPEN_ANALYSES, OPEN_DELIVERIES, Job, JobKind
 from covnode.store.sessions import guarded
-from covnode.store.tables import AnalysisRow, DeliveryRow
+from covnode.store.tables import AnalysisRow, DeliveryRow, QueueRow
 
 
-def open_jobs(session: Session) -> list[Job]:
-    """Return the newest job of each analysis and delivery that has not ended, in the order of queueing."""
-    analyses = session.scalars(
-        sa.select(AnalysisRow).where(AnalysisRow.state.in_(OPEN_ANALYSES)).order_by(AnalysisRow.queued_at)
-    )
-    deliveries = session.scalars(
-        sa.select(DeliveryRow).where(DeliveryRow.state.in_(OPEN_DELIVERIES)).order_by(DeliveryRow.queued_at)
-    )
-    return [
-        *(Job(JobKind.ANALYSIS, row.analysis_id, row.enqueues, priority=row.priority) for row in analyses),
-        *(Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority) for row in deliveries),
-    ]
+def job_of(row: AnalysisRow | DeliveryRow) -> Job:
+    """Return the newest job of an analysis or a delivery, with what is left of its delay."""
+    if isinstance(row, AnalysisRow):
+        return Job(JobKind.ANALYSIS, row.analysis_id, row.enqueues, priority=row.priority)
+    wait_s = (row.next_attempt_at - utc_now()).total_seconds() if row.next_attempt_at else 0.0
+    return Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority, max(0.0, wait_s))
+
+
+def open_jobs(session: Session, *states: str) -> list[Job]:
+    """Return the newest job of what has not ended and is in no paused queue, the most urgent first.
+
+    Parameters
+    ----------
+    states
+        Only what is in one of these.
+    """
+    paused = set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
+    jobs = []
+    for row, open_states in ((AnalysisRow, OPEN_ANALYSES), (DeliveryRow, OPEN_DELIVERIES)):
+        query: sa.Select[Any] = sa.select(row).where(row.state.in_(states or open_states))
+        query = query.order_by(row.priority, row.queued_at)
+        jobs += [job_of(found) for found in session.scalars(query)]
+    return [job for job in jobs if job.queue not in paused]
 
 
 def enqueue_again(session: Session, lost: Job) -> Job:

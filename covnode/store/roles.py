@@ -15,6 +15,7 @@ OF_WORKER = {
     "series": "SELECT",
     "analyses": "SELECT, UPDATE",
     "deliveries": "SELECT, INSERT, UPDATE",
+    "job_queues": "SELECT, INSERT, UPDATE",
     "executors": "SELECT, INSERT, UPDATE, DELETE",
 }
 """What the worker does with our tables; it reads and writes those of the queue's engine, too."""

@@ -15,7 +15,7 @@ from covnode.store.series import move
 from covnode.store.sessions import guarded
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
-_WITHOUT_RESULT = (AnalysisState.NOT_ANALYSED, AnalysisState.FAILED)
+_WITHOUT_RESULT = (AnalysisState.NOT_ANALYSED, AnalysisState.FAILED, AnalysisState.CANCELLED)
 _ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
 _BY_HAND = "by_hand"
 _BETTER_SERIES = "better_series"
@@ -41,6 +41,15 @@ def series_of(session: Session, study_id: str) -> list[SeriesRow]:
     """Return the series of a study that hold instances, by arrival."""
     query = sa.select(SeriesRow).where(SeriesRow.study_id == study_id, SeriesRow.instance_count > 0)
     return list(session.scalars(query.order_by(SeriesRow.received_at, SeriesRow.series_id)))
+
+
+def hold(session: Session, series_id: str) -> None:
+    """Let the study of a series not become STAT before the commit: an analysis opened until then is raised with it.
+
+    Called before anything is written, so that all take the study first; SQLite holds everything from then on.
+    """
+    study = sa.select(StudyRow.study_id).join(SeriesRow).where(SeriesRow.series_id == series_id)
+    session.execute(study.with_for_update(read=True, of=StudyRow))
 
 
 def keep_sheet(session: Session, judged: SeriesRow, sheet: dict[str, Any]) -> None:

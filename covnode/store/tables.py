@@ -153,8 +153,22 @@ class AuditRow(Base):
     identities: Mapped[int]
 
 
+class QueueRow(Base):
+    """A queue by its name; while ``paused_at`` is set nothing of it is claimed."""
+
+    __tablename__ = "job_queues"  # "queues" is the engine's, which shares a SQLite file with us
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    paused_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+
+
 class AnalysisRow(Base):
-    """One analysis of one revision of a series."""
+    """One analysis of one revision of a series.
+
+    ``reason`` belongs to the state; ``last_error`` is why the last attempt that ended early did, and stays.
+    ``device`` is where the result was made, with what had too little memory before.
+    """
 
     __tablename__ = "analyses"
     __table_args__ = (sa.UniqueConstraint("series_id", "revision"),)
@@ -175,12 +189,14 @@ class AnalysisRow(Base):
     state_at: Mapped[datetime]
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
+    last_error: Mapped[str | None]
+    device: Mapped[str | None]
     cautions: Mapped[list[str] | None]
     timings_s: Mapped[dict[str, Any] | None]
 
 
 class DeliveryRow(Base):
-    """One analysis on its way to one destination."""
+    """One analysis on its way to one destination; ``last_error`` as in AnalysisRow."""
 
     __tablename__ = "deliveries"
     __table_args__ = (sa.UniqueConstraint("analysis_id", "destination"),)
@@ -199,6 +215,7 @@ class DeliveryRow(Base):
     next_attempt_at: Mapped[datetime | None]
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
+    last_error: Mapped[str | None]
 
 
 class DeliveredObjectRow(Base):

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from covnode.clock import utc_now
-from covnode.records.job import SeriesState
-from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, SeriesRow
+from covnode.records.job import AnalysisState, DeliveryState, JobKind, Priority, SeriesState, queue_name
+from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, QueueRow, SeriesRow
 
 _ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
 
@@ -97,15 +97,18 @@ def standing(session: Session, watchdog_s: float) -> dict[str, int]:
 
 
 def list_jobs(session: Session, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return a row an analysis or delivery, newest first; at most ``limit`` of them."""
+    """Return a row an analysis or delivery, newest first; at most ``limit``; ``paused``: queued in such a queue."""
     newest_analyses = sa.select(AnalysisRow).order_by(AnalysisRow.queued_at.desc()).limit(limit)
     newest_deliveries = sa.select(DeliveryRow).order_by(DeliveryRow.queued_at.desc()).limit(limit)
+    paused = set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
     rows = [
         {
             "job_id": row.analysis_id,
             "kind": "analysis",
             "of": row.series_id,
             "state": row.state,
+            "priority": Priority(row.priority).word,
+            "paused": row.state == AnalysisState.QUEUED and queue_name(JobKind.ANALYSIS) in paused,
             "progress": f"{row.progress_percent} %",
             "attempts": row.attempts,
             "queued_at": row.queued_at,
@@ -119,6 +122,8 @@ def list_jobs(session: Session, limit: int | None = None) -> list[dict[str, Any]
             "kind": f"delivery to {row.destination}",
             "of": row.analysis_id,
             "state": row.state,
+            "priority": Priority(row.priority).word,
+            "paused": row.state == DeliveryState.QUEUED and queue_name(JobKind.DELIVERY, row.destination) in paused,
             "progress": None,
             "attempts": row.attempts,
             "queued_at": row.queued_at,
@@ -134,9 +139,14 @@ def show_job(session: Session, job_id: str) -> dict[str, Any] | None:
     analysis = session.get(AnalysisRow, job_id)
     if analysis is not None:
         deliveries = session.scalars(sa.select(DeliveryRow.delivery_id).where(DeliveryRow.analysis_id == job_id))
-        return {**_columns(analysis), "deliveries": [show_job(session, delivery_id) for delivery_id in deliveries]}
+        return {**_job_columns(analysis), "deliveries": [show_job(session, delivery_id) for delivery_id in deliveries]}
     delivery = session.get(DeliveryRow, job_id)
     if delivery is None:
         return None
     objects = session.scalars(sa.select(DeliveredObjectRow).where(DeliveredObjectRow.delivery_id == job_id))
-    return {**_columns(delivery), "objects": [_columns(row, "delivery_id") for row in objects]}
+    return {**_job_columns(delivery), "objects": [_columns(row, "delivery_id") for row in objects]}
+
+
+def _job_columns(row: AnalysisRow | DeliveryRow) -> dict[str, Any]:
+    host = row.executor_id.partition(":")[0] if row.executor_id else None
+    return {**_columns(row), "priority": Priority(row.priority).word, "host": host}

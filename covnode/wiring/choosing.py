@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from covnode.choose.decision import Candidate, Decision, StudyNow, decide, must_wait, standing_of
+from covnode.choose.decision import Candidate, Decision, StudyNow, decide, hurries, must_wait, standing_of
 from covnode.choose.facts import SpooledFile, facts_of
 from covnode.choose.rules import SHIPPED, Rules, load_rules
 from covnode.choose.score import ScoreSheet, score
@@ -17,7 +17,7 @@ from covnode.logs import get_logger
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
 from covnode.settings import Home, Settings
-from covnode.store import series, studies
+from covnode.store import control, series, studies
 from covnode.store.tables import SeriesRow, StudyRow
 from covnode.wiring.node import Node
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
@@ -160,7 +160,7 @@ class Choosing:
             now = self._judged(now, rows, {standing.series_id})
         decision = decide(now, choice.analyse)
         if decision.verdicts:
-            self._carry_out(study, rows, decision)
+            self._carry_out(study, rows, decision, hurried=hurries(now))
 
     def _judged(self, study: StudyNow, rows: dict[str, SeriesRow], which: set[str]) -> StudyNow:
         """Return the study with the sheets of these series."""
@@ -192,9 +192,12 @@ class Choosing:
                 studies.keep_sheet(session, row, sheet.model_dump(mode="json"))
         return sheet
 
-    def _carry_out(self, study: StudyRow, rows: dict[str, SeriesRow], decision: Decision) -> None:
+    def _carry_out(self, study: StudyRow, rows: dict[str, SeriesRow], decision: Decision, *, hurried: bool) -> None:
         revision = study.choice_revision
         with self.node.transaction() as session:
+            if hurried:
+                for job in control.hurry(session, StudyRow.study_id == study.study_id):
+                    self.node.queue.enqueue(session, job)
             for verdict in decision.verdicts:
                 row = rows[verdict.series_id]
                 if verdict.chosen:

@@ -30,8 +30,13 @@ WAY_OUT = (
 _held: list[sa.Connection] = []
 
 
-def confine(node: Node) -> None:
+def confine(node: Node, slot: int) -> None:
     """Give up to read what identifies a patient, or log once that the kernel offers no way to.
+
+    Parameters
+    ----------
+    slot
+        Which of several workers of this home: each has temporary files of its own.
 
     Raises
     ------
@@ -41,7 +46,8 @@ def confine(node: Node) -> None:
     if not landlock.version():
         get_logger().warning("worker_not_confined", reason="the kernel has no Landlock", way_out=WAY_OUT)
         return
-    _keep_temporary_files_in(node.home.scratch)
+    node.home.scratch.mkdir(mode=0o700, exist_ok=True)
+    _keep_temporary_files_in(node.home.scratch / f"worker-{slot}")
     landlock.read_only_beneath(readable(node.home, _files_of(node.engine)))
     get_logger().info("worker_confined", landlock=landlock.version())
 

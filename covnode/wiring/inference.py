@@ -3,14 +3,13 @@
 Files in, files out: it holds no database, no queue and no key.
 """
 
-import os
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from covnode.errors import ConfigurationError
+from covnode.errors import ConfigurationError, OutOfMemory
 from covnode.imaging.mask_file import save_masks
 from covnode.imaging.resampling import network_input
 from covnode.infer.bundles import load_bundle
@@ -28,7 +27,7 @@ from covnode.records.result import AnalysisResult, ResultObject
 from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import CTVolume, LesionMask, LungMask
 from covnode.report.writer import write_objects
-from covnode.settings import WorkerSettings
+from covnode.sections import WorkerSettings
 from covnode.store.results import MASKS, StoredResult, save_result
 from covnode.volume.loading import load_volume
 from covnode.wiring.model_store import R231_FOLDER, shipped_models
@@ -51,24 +50,24 @@ class Models:
     severity: SeverityRegressor
 
 
-@cache
-def load_models(settings: WorkerSettings, installed_models: Path) -> Models:
-    """Load and verify every model.
+# One set alone: those of another plan would hold memory that this one lacks.
+@lru_cache(maxsize=1)
+def load_models(lungs: str, installed_models: Path, device_name: str, slices_at_once: int) -> Models:
+    """Load and verify every model; ``lungs`` is the setting of the worker.
 
     Raises
     ------
     ConfigurationError, WeightsMismatch
         A model that the settings ask for is not installed, or its weights are not those of its manifest.
     """
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    device = choose_device(settings.device)
+    device = choose_device(device_name)
     installed = installed_models / R231_FOLDER
-    if settings.lungs == "r231" and not installed.exists():
+    if lungs == "r231" and not installed.exists():
         raise ConfigurationError("worker.lungs is r231, but it is not installed: run 'covnode models install r231'.")
-    wanted = settings.lungs != "density" and installed.exists()
+    wanted = lungs != "density" and installed.exists()
     shipped = shipped_models()
     return Models(
-        r231=R231(load_bundle(installed), device) if wanted else None,
+        r231=R231(load_bundle(installed), device, slices_at_once) if wanted else None,
         classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
         severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
     )
@@ -81,10 +80,23 @@ def infer_series(plan: InferencePlan, claim: AnalysisClaim, series: Deidentified
     ------
     SeriesUnusable
         The series cannot be analysed, and why.
+    OutOfMemory
+        The device or the host has too little memory for it by this plan.
     """
+    try:
+        return _infer_series(plan, claim, series, progress)
+    except (MemoryError, torch.OutOfMemoryError):
+        # Without its context, whose frames hold the tensors.
+        raise OutOfMemory(f"out of memory on {plan.device}") from None
+
+
+def _infer_series(
+    plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries, progress: Progress
+) -> Analysed:
     out = plan.out
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    models = load_models(plan.settings, plan.installed_models)
+    torch.set_num_threads(plan.threads)
+    models = load_models(plan.settings.lungs, plan.installed_models, plan.device, plan.slices_at_once)
 
     def lungs_of(volume: CTVolume) -> LungMask:
         return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
@@ -105,7 +117,7 @@ def infer_series(plan: InferencePlan, claim: AnalysisClaim, series: Deidentified
         conclude=conclude,
         report=report,
     )
-    analysed = analyse(claim, series, stages, progress)
+    analysed = replace(analyse(claim, series, stages, progress), device=plan.told)
     save_result(out, StoredResult(result=analysed.result, objects=analysed.objects))
     return analysed
 

@@ -11,7 +11,7 @@ from covnode.pipeline.intake import Intake
 from covnode.records.identity import Identity
 from covnode.records.job import SeriesState
 from covnode.records.series import DeidentifiedSeries, ReceivedInstance, ReceivedSeries
-from covnode.store import analyses, series
+from covnode.store import analyses, series, studies
 from covnode.store.sealing import Seals
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
@@ -50,6 +50,7 @@ class IntakeInStore:
     def hand_over(self, deidentified: DeidentifiedSeries, identity: Identity) -> str:
         """Keep the identity, open the analysis, enqueue it, move the series on: in one transaction."""
         with self.node.transaction() as session:
+            studies.hold(session, deidentified.series_id)
             series.mark_handed_over(session, deidentified.series_id, deidentified.revision)
             self.vault.keep(session, deidentified.series_id, deidentified.revision, identity)
             job = analyses.open_analysis(session, deidentified)

@@ -1,5 +1,6 @@
 """What every process of the node needs: home folder, settings, database, queue."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -13,14 +14,14 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 
-from covnode.errors import ConfigurationError, StaleClaim
+from covnode.errors import ConfigurationError, RowExists, StaleClaim
 from covnode.logs import configure_logs, get_logger
 from covnode.queue.engine import DbosQueue, DbosRunner, migrate_engine
 from covnode.queue.leases import Leases
 from covnode.queue.port import Handler
-from covnode.records.job import JobKind
+from covnode.records.job import JobKind, queue_name
 from covnode.settings import Home, Settings, load_settings
-from covnode.store import executors, requeue
+from covnode.store import executors, queues, requeue
 from covnode.store.engine import make_engine, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
 
@@ -72,36 +73,38 @@ def open_node(home: Home) -> Node:
     return Node(home, load_settings(home))
 
 
-def open_process(home: Home, role: str, settings: Settings | None = None) -> Node:
+def open_process(home: Home, role: str, settings: Settings | None = None, slot: int = 0) -> Node:
     """Open the node for a long-running process: logs set up, database checked.
 
     Parameters
     ----------
     settings
         None: those of the home.
+    slot
+        Which of several processes of the role.
     """
     os.umask(0o077)
     node = Node(home, settings or load_settings(home))
     configure_logs(node.settings.node.log_level, role)
-    _be_the_only(home, role)
+    hold_lock(home, f"{role}-{slot}", f"a {role} runs on {home.root} already: stop it first.")
     node.require_current_database()
     return node
 
 
-def _be_the_only(home: Home, role: str) -> None:
-    """Hold the role's lock of this home as long as the process lives.
+def hold_lock(home: Home, name: str, otherwise: str) -> None:
+    """Hold a lock of this home as long as the process lives.
 
     Raises
     ------
     ConfigurationError
-        Another process holds it.
+        Another process holds it; ``otherwise`` says so.
     """
     home.locks.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(home.locks / f"{role}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(home.locks / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise ConfigurationError(f"a {role} runs on {home.root} already: stop it first.") from None
+        raise ConfigurationError(otherwise) from None
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,9 @@ class ExecutorHeartbeats:
             executors.forget(session, executor_id)
 
 
-def executor_id(role: str) -> str:
+def executor_id(role: str, slot: int = 0) -> str:
     """Return the stable name of this host's executor of ``role``: a restart takes its own jobs up again."""
-    return f"{socket.gethostname()}:{role}-0"
+    return f"{socket.gethostname()}:{role}-{slot}"
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ class RoleOfJobs:
         So many jobs of each queue at a time.
     grace_s
         How long a running job may go on when the process is asked to stop.
+    slot
+        Which of several processes of the role on this host.
     """
 
     name: str
@@ -150,11 +155,16 @@ class RoleOfJobs:
     queues: list[str]
     concurrency: int
     grace_s: int
+    slot: int = 0
 
 
 def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
     """Run the jobs of the role until the process is asked to stop; what runs then is taken up at the next start."""
-    me = executor_id(role.name)
+    me = executor_id(role.name, role.slot)
+    # Deliveries are paused by destination, whichever queue their jobs came by.
+    for name in set(role.queues) - {queue_name(JobKind.DELIVERY)}:
+        with contextlib.suppress(RowExists), node.transaction() as session:
+            queues.register(session, [name])
     runner = DbosRunner(node.home.database_url(node.settings), role.kind, me, role.concurrency, role.queues)
     leases = Leases(ExecutorHeartbeats(node.transaction, me, role.name), runner, partial(requeue_lost, node))
     stopping = stop_event()

@@ -26,7 +26,7 @@ from covnode.records.result import AnalysisResult, ObjectKind
 from covnode.records.series import ReceivedInstance, ReceivedSeries
 from covnode.store.results import MASKS
 from covnode.wiring.inference import infer_series
-from covnode.wiring.plan import InferencePlan
+from covnode.wiring.plan import InferencePlan, within_memory
 
 _AMBIGUOUS = (
     "Several slices share one SOP Instance UID, so references to them are ambiguous: "
@@ -96,7 +96,9 @@ def _analyse_series(
             fence=1,
             first_claimed_at=utc_now(),
         )
-        analysed = infer_series(replace(plan, out=scratch / "results"), claim, series, progress)
+        analysed = within_memory(
+            replace(plan, out=scratch / "results"), lambda plan: infer_series(plan, claim, series, progress)
+        )
         objects = _finish(analysed, identity, received, scratch / "results" / MASKS, plan.out / received.series_id)
     except (SeriesUnusable, DeidentificationRefused, DeliveryRefused) as error:
         return OfflineOutcome(found.series_instance_uid, code=error.code, reason=str(error))

@@ -19,6 +19,7 @@ from covnode.receive.spool import Spool, durable_files, series_folders
 from covnode.records.arrival import ArrivedInstance
 from covnode.store import arrivals
 from covnode.wiring.node import Node
+from covnode.wiring.recorder import record
 
 _AGAIN_S = 1.0
 _SECOND_S = 0.1
@@ -141,7 +142,7 @@ class Reconciliation:
 
     def _write(self, found: list[ArrivedInstance]) -> list[str]:
         with self._node.transaction() as session:
-            return arrivals.record(session, found, self._node.settings.receive.late_slices)
+            return record(self._node, session, found)
 
     def _file_names(self, after_id: int) -> list[tuple[int, str, str]]:
         with self._node.transaction() as session:

@@ -11,13 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from covnode.errors import RowExists, TransientError
 from covnode.logs import get_logger
 from covnode.receive.assembly import AssociationLedger
 from covnode.receive.evidence import ABORTED, RELEASED
 from covnode.records.arrival import ArrivedInstance, CommitmentAsked, DoorMessage, Ended, Stored
-from covnode.store import arrivals
+from covnode.store import arrivals, control
+from covnode.store.tables import StudyRow
 from covnode.wiring.node import Node
 
 _BATCH = 1000
@@ -30,6 +32,22 @@ _SLOW_S = 5.0
 _AWAY = "the database does not answer"
 
 _Heard = tuple[str, DoorMessage | None]
+
+
+def record(node: Node, session: Session, instances: list[ArrivedInstance]) -> list[str]:
+    """Record instances and return the series of each; one that is urgent hurries what is open of its study.
+
+    Raises
+    ------
+    RowExists
+        As `arrivals.record`.
+    """
+    series_ids = arrivals.record(session, instances, node.settings.receive.late_slices)
+    urgent = {instance.study_digest for instance in instances if instance.facts.stat}
+    if urgent:
+        for job in control.hurry(session, StudyRow.study_digest.in_(urgent)):
+            node.queue.enqueue(session, job)
+    return series_ids
 
 
 class Recorder:
@@ -126,7 +144,7 @@ class Recorder:
     def _write(self, instances: list[ArrivedInstance]) -> list[str | None]:
         with self._node.transaction() as session:
             if instances:
-                return [*arrivals.record(session, instances, self._node.settings.receive.late_slices)]
+                return [*record(self._node, session, instances)]
             session.execute(sa.select(1))
             return []
 

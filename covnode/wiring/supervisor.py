@@ -1,4 +1,4 @@
-"""``covnode serve``: one process a role, each started again when it ends.
+"""``covnode serve``: one process a role, and a worker for each device, each started again when it ends.
 
 A role that comes back has the same executor id, so it takes its own unfinished jobs up at once.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from covnode.logs import get_logger
 from covnode.settings import Home
+from covnode.wiring.devices import devices_of
 from covnode.wiring.node import SUPERVISED, open_process, stop_event
 from covnode.wiring.restarts import Restarts
 
-ROLES = ("receive", "work", "send")
 _CHECK_S = 0.25
 _STOP_S = 20.0
 
@@ -25,6 +25,7 @@ class _Role:
 
     name: str
     home: Home
+    slot: int | None = None
     process: "subprocess.Popen[bytes] | None" = None
     restarts: Restarts = field(default_factory=Restarts)
 
@@ -35,13 +36,18 @@ class _Role:
                 return
             self.process = None
             pause_s = self.restarts.ended()
-            get_logger().error("role_ended", ended=self.name, exit_code=code, starts_again_in_s=pause_s)
+            get_logger().error("role_ended", ended=self.name, **self._slot, exit_code=code, starts_again_in_s=pause_s)
         if self.restarts.is_due():
             self.restarts.started()
             command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
+            command += [word for name, slot in self._slot.items() for word in (f"--{name}", str(slot))]
             environment = {**os.environ, SUPERVISED: "1"}
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (our own)
-            get_logger().info("role_started", started=self.name, pid=self.process.pid)
+            get_logger().info("role_started", started=self.name, **self._slot, pid=self.process.pid)
+
+    @property
+    def _slot(self) -> dict[str, int]:
+        return {} if self.slot is None else {"slot": self.slot}
 
     def stop(self) -> None:
         if self.process is None:
@@ -56,10 +62,14 @@ class _Role:
 
 def serve(home: Home) -> None:
     """Run all roles until asked to stop."""
-    open_process(home, "supervisor")
+    node = open_process(home, "supervisor")
     stopping = stop_event()
-    roles = [_Role(name, home) for name in ROLES]
+    roles = [_Role("receive", home), _Role("send", home)]
     try:
+        for role in roles:
+            role.keep_running()
+        # After the others: to ask for the devices may take seconds.
+        roles += [_Role("work", home, slot) for slot, _ in enumerate(devices_of(node.settings.worker))]
         while not stopping.wait(_CHECK_S):
             for role in roles:
                 role.keep_running()

@@ -11,6 +11,7 @@ import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 import traceback
 from concurrent.futures import BrokenExecutor
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from covnode.errors import CovnodeError, StageFailed, StaleClaim, TransientError
+from covnode.errors import ConfigurationError, CovnodeError, OutOfMemory, StageFailed, StaleClaim, TransientError
 from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind, queue_name
@@ -26,21 +27,28 @@ from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Home, load_settings
 from covnode.store import analyses, deliveries
 from covnode.wiring.confinement import confine
+from covnode.wiring.devices import devices_of, threads_of
 from covnode.wiring.model_store import known_models
-from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
-from covnode.wiring.plan import InferencePlan
+from covnode.wiring.node import Node, RoleOfJobs, executor_id, hold_lock, open_process, run_jobs
+from covnode.wiring.plan import InferencePlan, within_memory
 
 _ROLE = "worker"
 _POLL_S = 0.5
+_FIRST_TO_GO = "900"
 
 _shown_percent: ctypes.c_int | None = None
 
 
 def _enter_child(percent: ctypes.c_int, log_level: str) -> None:
-    """Set the child up: quiet libraries, progress to the parent, and death with the parent."""
+    """Set the child up: quiet libraries, progress to the parent, death with the parent, and at once when asked to."""
     global _shown_percent  # noqa: PLW0603 (the pool hands state to its child only through the initialiser)
     _shown_percent = percent
     configure_logs(log_level, "inference")
+    # The pool's own handler, in Python, waits for native code to return.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        # Where the kernel must kill something for its memory, it is this child, which is replaced.
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A worker that was killed outright must not leave a child that goes on with a job that is no longer its own.
@@ -65,17 +73,28 @@ def _infer_in_child(plan: InferencePlan, claim: AnalysisClaim, series: Deidentif
     except CovnodeError as error:
         return error
     except MemoryError:
-        raise
+        return OutOfMemory(f"out of memory on {plan.device}")
     except Exception as error:  # noqa: BLE001 (the edge: an error's text may quote a data set, its type and place may not)
         place = traceback.extract_tb(error.__traceback__)[-1]
         return StageFailed(f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}")
 
 
-class InferenceChild:
-    """One child process that analyses one series at a time; a dead one is replaced at the next."""
+def _kernel_kills() -> int:
+    """Return how many processes the kernel has killed for their memory since it started; 0: it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
-    def __init__(self, node: Node) -> None:
+
+class InferenceChild:
+    """One child process that analyses one series at a time, on one device; a dead one is replaced at the next."""
+
+    def __init__(self, node: Node, device: str, threads: int) -> None:
         self.node = node
+        self._device = device
+        self._threads = threads
         self._context = multiprocessing.get_context("spawn")
         # Without a lock, which a killed child would take with it.
         self._percent = self._context.RawValue(ctypes.c_int, 0)
@@ -86,7 +105,7 @@ class InferenceChild:
         return ProcessPool(max_workers=1, context=self._context, initializer=_enter_child, initargs=arguments)
 
     def infer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
-        """Analyse in the child.
+        """Analyse in the child; where it has too little memory, by a plan that takes less.
 
         Raises
         ------
@@ -94,23 +113,39 @@ class InferenceChild:
             The child died or ran out of time.
         SeriesUnusable, StageFailed
             As the child said.
+        OutOfMemory
+            Also the plan that takes least has too little memory.
+        StaleClaim
+            The claim was lost: the child is stopped.
         """
+        home = self.node.home
+        out = home.results / claim.analysis_id
+        plan = InferencePlan(self.node.settings.worker, home.models, out, self._device, self._threads)
+        return within_memory(plan, lambda plan: self._infer(plan, claim, series))
+
+    def _infer(self, plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
+        kills = _kernel_kills()
         try:
-            answer = self._answer(claim, series)
-        except (ProcessExpired, BrokenExecutor, RuntimeError, MemoryError) as error:
+            answer = self._answer(plan, claim, series)
+        except (ProcessExpired, BrokenExecutor, RuntimeError) as error:
             # A pool whose only child died while it was idle or starting never works again.
-            self._pool.stop()
-            self._pool.join()
-            self._pool = self._new_pool()
+            self._replace_pool()
+            if getattr(error, "exitcode", None) == -signal.SIGKILL and _kernel_kills() > kills:
+                raise OutOfMemory(f"the kernel ended the inference process on {plan.device}") from None
             raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
+        if isinstance(answer, OutOfMemory):
+            self._replace_pool()  # a new child begins with all the memory that there is
         if isinstance(answer, CovnodeError):
             raise answer
         return answer
 
-    def _answer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
-        worker = self.node.settings.worker
-        timeout_s = worker.timeout_s
-        plan = InferencePlan(worker, self.node.home.models, self.node.home.results / claim.analysis_id)
+    def _replace_pool(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+        self._pool = self._new_pool()
+
+    def _answer(self, plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
+        timeout_s = plan.settings.timeout_s
         self._percent.value = 0
         future = self._pool.schedule(_infer_in_child, args=(plan, claim, series), timeout=timeout_s)
         shown = 0
@@ -118,33 +153,42 @@ class InferenceChild:
             done, _ = concurrent.futures.wait([future], timeout=_POLL_S)
             if done:
                 break
-            if self._percent.value != shown:
-                shown = self._percent.value
-                try:
-                    # Progress that cannot be written now is no reason to lose the work.
-                    with contextlib.suppress(TransientError), self.node.transaction() as session:
-                        analyses.report_progress(session, claim, shown)
-                except StaleClaim:
-                    future.cancel()
-                    raise
+            try:
+                # Progress that cannot be written now is no reason to lose the work.
+                with contextlib.suppress(TransientError):
+                    shown = self._show_progress(claim, shown)
+            except StaleClaim:
+                future.cancel()
+                raise
         try:
             answer: Analysed | CovnodeError = future.result()
         except TimeoutError:
             raise TransientError(f"the analysis took longer than {timeout_s:g} s") from None
         return answer
 
+    def _show_progress(self, claim: AnalysisClaim, shown: int) -> int:
+        """Write a new percentage down and return what is shown now; StaleClaim when the claim is lost."""
+        percent = self._percent.value
+        with self.node.transaction() as session:
+            if percent != shown:
+                analyses.report_progress(session, claim, percent)
+            elif not analyses.is_held(session, claim):
+                raise StaleClaim("the analysis was taken over, superseded or cancelled")
+        return percent
+
 
 class AnalysesInStore:
     """pipeline.analysis's records, in our tables; knows the claim that this process holds."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, executor_id: str) -> None:
         self.node = node
+        self._executor_id = executor_id
         self._held: AnalysisClaim | None = None
 
     def claim(self, analysis_id: str, enqueues: int) -> AnalysisClaim | None:
         """Take the analysis."""
         with self.node.transaction() as session:
-            self._held = analyses.claim(session, analysis_id, enqueues, executor_id(_ROLE))
+            self._held = analyses.claim(session, analysis_id, enqueues, self._executor_id)
         return self._held
 
     def interrupted(self, claim: AnalysisClaim, reason: str) -> None:
@@ -169,7 +213,7 @@ class AnalysesInStore:
         """Record the result and enqueue a delivery to each destination: in one transaction."""
         destinations = [name for name, peer in self.node.settings.peers.items() if peer.deliver]
         with self.node.transaction() as session:
-            analyses.mark_analysed(session, claim, analysed.result.cautions, analysed.timings_s)
+            analyses.mark_analysed(session, claim, analysed.result.cautions, analysed.timings_s, analysed.device)
             for destination in destinations:
                 job = deliveries.open_delivery(session, claim.analysis_id, destination)
                 self.node.queue.enqueue(session, job)
@@ -180,15 +224,36 @@ class AnalysesInStore:
             analyses.mark_ended(session, claim, state, code, reason)
 
 
-def run_worker(home: Home) -> None:
-    """Run until asked to stop."""
-    node = open_process(home, _ROLE, load_settings(home).of_worker())
-    confine(node)
+def run_worker(home: Home, slot: int) -> None:
+    """Run the worker of one device until asked to stop.
+
+    Parameters
+    ----------
+    slot
+        The place of the device in worker.devices, or among the CUDA devices of this host.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such device, or another worker of this home has it.
+    """
+    node = open_process(home, _ROLE, load_settings(home).of_worker(), slot)
+    worker = node.settings.worker
+    devices = devices_of(worker)
+    if slot >= len(devices):
+        raise ConfigurationError(
+            f"worker {slot} has no device, there is only {', '.join(devices)}: see worker.devices."
+        )
+    device = devices[slot]
+    hold_lock(home, f"device-{device}", f"another worker of {home.root} runs on {device}: stop it first.")
+    confine(node, slot)
+    get_logger().info("worker_device", slot=slot, device=device)
     for known in known_models(home):
         get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
-    records = AnalysesInStore(node)
-    job = AnalysisJob(records, InferenceChild(node).infer)
+    records = AnalysesInStore(node, executor_id(_ROLE, slot))
+    child = InferenceChild(node, device, threads_of(worker, len(devices)))
+    job = AnalysisJob(records, child.infer)
     # No grace: an analysis may take minutes, and its child ends with this process.
     kind = JobKind.ANALYSIS
-    role = RoleOfJobs(_ROLE, kind, [queue_name(kind)], concurrency=1, grace_s=0)
+    role = RoleOfJobs(_ROLE, kind, [queue_name(kind)], concurrency=1, grace_s=0, slot=slot)
     run_jobs(node, role, job.run, on_stop=records.stopping)

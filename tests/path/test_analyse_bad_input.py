@@ -7,7 +7,7 @@ import pytest
 from processes import covnode
 from pydicom import dcmread
 
-from covnode.settings import WorkerSettings
+from covnode.sections import WorkerSettings
 from covnode.wiring.offline import analyse_folder
 from covnode.wiring.plan import InferencePlan
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,13 +25,6 @@ IDENTITY = {
     "AccessionNumber": "ACC-77",
     "StudyID": "S-1",
 }
-
-
-def inference_children(node):
-    """Return the processes that the worker's pool has started."""
-    tasks = Path(f"/proc/{node.pid_of('work')}/task").glob("*/children")
-    pids = [int(pid) for task in tasks for pid in task.read_text().split()]
-    return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def delivered(node):
@@ -108,7 +100,7 @@ def test_a_killed_receiver_loses_nothing_that_it_answered_for(idle_node, pacs, w
 def test_an_inference_child_that_died_while_idle_costs_one_attempt(node, pacs, write_series):
     node.push(write_series("first"))
     received(pacs, 2)
-    for child in inference_children(node):
+    for child in node.inference_children():
         os.kill(child, signal.SIGKILL)
     node.push(write_series("second", SeriesInstanceUID="2.25.77", StudyInstanceUID="2.25.78"))
     assert sorted(ds.Modality for ds in received(pacs, 2)) == ["SEG", "SR"]

@@ -110,6 +110,10 @@ class Hospital:
         self.choosing.run_once()
         return self.row(series_id).score_sheet
 
+    def is_stat(self):
+        with self.node.transaction() as session:
+            return session.get_one(StudyRow, STUDY).stat
+
     def states(self):
         with self.node.transaction() as session:
             return {row.series_id: row.state for row in session.scalars(sa.select(SeriesRow))}
@@ -246,15 +250,17 @@ def test_stat_takes_what_is_there_and_keeps_no_sheet_of_what_is_still_to_come(ho
 
 def test_a_rule_of_haste_is_asked_of_what_is_complete_while_the_study_waits(tmp_path):
     (tmp_path / "home").mkdir()
-    hasty = "[[rule]]\nname = 'haste'\nwhen = { tag = 'SliceThickness', less_than = 2 }\nstat = true\n"
+    hasty = "[[rule]]\nname = 'haste'\nwhen = { tag = 'SliceThickness', less_than = 2 }\npriority = 'stat'\n"
     (tmp_path / "rules.toml").write_text(SHIPPED.read_text() + hasty)
     hospital = Hospital(tmp_path / "home", rules=str(tmp_path / "rules.toml"))
     hospital.study(quiet=False)
     hospital.add("thick soft")
     assert hospital.look() == {"ser-thick-soft": SeriesState.COMPLETE}
-    assert hospital.row("ser-thick-soft").score_sheet["stat"] is False
+    assert hospital.row("ser-thick-soft").score_sheet["priority"] is None
+    assert not hospital.is_stat()
     hospital.add("thin soft")
     assert hospital.look() == {"ser-thick-soft": SeriesState.NOT_CHOSEN, "ser-thin-soft": SeriesState.CHOSEN}
+    assert hospital.is_stat()
 
 
 def test_a_sole_series_that_a_rule_leaves_out_says_so(hospital):

@@ -137,7 +137,18 @@ def test_a_sheet_comes_back_from_json_as_it_was(sheets):
         assert ScoreSheet.model_validate(json.loads(json.dumps(sheet.model_dump(mode="json")))) == sheet
 
 
-def test_a_rule_may_let_a_series_go_at_once(tmp_path):
-    rules = parse_rules(b"[[rule]]\nname='s'\nwhen={tag='ProtocolName', matches='stat'}\nstat=true\n", "x")
-    assert sheet_of(scanned(1, ProtocolName="Thorax STAT"), tmp_path / "a", rules).stat
-    assert not sheet_of(scanned(1), tmp_path / "b", rules).stat
+def test_a_rule_may_give_a_priority_and_of_several_the_most_urgent_holds(tmp_path):
+    rules = parse_rules(
+        b"[[rule]]\nname='b'\nwhen={tag='Modality', equals='CT'}\npriority='background'\n"
+        b"[[rule]]\nname='s'\nwhen={tag='ProtocolName', matches='stat'}\npriority='stat'\n",
+        "x",
+    )
+    urgent = sheet_of(scanned(1, ProtocolName="Thorax STAT"), tmp_path / "a", rules)
+    assert urgent.priority == "stat"
+    assert [(line.effect, line.applies) for line in urgent.lines] == [
+        ("priority background", True),
+        ("priority stat", True),
+    ]
+    assert sheet_of(scanned(1), tmp_path / "b", rules).priority == "background"
+    none = parse_rules(b"[[rule]]\nname='n'\nwhen={tag='Modality', equals='MR'}\npriority='stat'\n", "x")
+    assert sheet_of(scanned(1), tmp_path / "c", none).priority is None

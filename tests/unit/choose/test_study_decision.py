@@ -49,7 +49,12 @@ def test_the_decision_waits(waiting):
 
 @pytest.mark.parametrize("by_rule", [True, False])
 def test_stat_does_not_wait(by_rule):
-    now = study(candidate("a", stat=by_rule), candidate("b", state=RECEIVING, total=9), quiet=False, stat=not by_rule)
+    now = study(
+        candidate("a", priority="stat" if by_rule else None),
+        candidate("b", state=RECEIVING, total=9),
+        quiet=False,
+        stat=not by_rule,
+    )
     assert chosen(decide(now, "best")) == ["a"]
 
 

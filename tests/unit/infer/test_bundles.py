@@ -128,13 +128,9 @@ def test_shipped_bundles_are_whole_small_and_say_what_they_are(name):
 
 def test_device_by_name():
     assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     absent = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(ConfigurationError, match=absent):
         choose_device(absent)
-    for name in ("gpu", "cuda:", "cuda:x", "cpu:0", "", "mps"):
+    for name in ("gpu", "cuda", "cuda:", "cuda:x", "cpu:0", "", "mps", "auto"):
         with pytest.raises(ConfigurationError, match="unknown device"):
             choose_device(name)
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigurationError):
-            choose_device("cuda")

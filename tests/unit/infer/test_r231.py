@@ -23,7 +23,7 @@ def network(classes=3):
     return UNet(n_classes=classes, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False).eval()
 
 
-def r231_of(weights):
+def r231_of(weights, slices_at_once=1):
     manifest = Manifest(
         name="R231",
         version="made here",
@@ -38,7 +38,7 @@ def r231_of(weights):
         intended_use="tests",
         demonstration=True,
     )
-    return R231(ModelBundle(weights.parent, manifest), torch.device("cpu"))
+    return R231(ModelBundle(weights.parent, manifest), torch.device("cpu"), slices_at_once)
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +136,7 @@ class Trap:
 
     def __reduce__(self):
         return type(self.path).touch, (self.path,)
+
+
+def test_how_many_slices_it_gets_at_once_changes_nothing(weights, volume, labels):
+    np.testing.assert_array_equal(r231_of(weights, slices_at_once=2).segment(volume).labels, labels)

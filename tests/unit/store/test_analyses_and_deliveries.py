@@ -33,7 +33,7 @@ def test_whoever_lost_the_claim_writes_nothing(transaction, analysis_id):
 
     def finish_with(claim):
         with transaction() as session:
-            analyses.mark_analysed(session, claim, [], {})
+            analyses.mark_analysed(session, claim, [], {}, "cpu")
 
     with pytest.raises(StaleClaim):
         finish_with(frozen)
@@ -91,7 +91,7 @@ def test_the_last_reason_of_an_interruption_is_kept(transaction, analysis_id):
 
 def test_an_ended_analysis_cannot_be_claimed_or_retried(transaction, analysis_id):
     with transaction() as session:
-        analyses.mark_analysed(session, analyses.claim(session, analysis_id, 1, "a"), [], {})
+        analyses.mark_analysed(session, analyses.claim(session, analysis_id, 1, "a"), [], {}, "cpu")
     with transaction() as session:
         assert analyses.claim(session, analysis_id, 1, "a") is None
         with pytest.raises(StaleClaim):

@@ -162,7 +162,7 @@ def test_what_a_beaten_series_has_not_ended_is_superseded_and_its_worker_writes_
     with transaction() as session:
         studies.supersede(session, "ser-a", "a better one came")
     with pytest.raises(StaleClaim), transaction() as session:
-        analyses.mark_analysed(session, held, [], {})
+        analyses.mark_analysed(session, held, [], {}, "cpu")
     with transaction() as session:
         assert analyses.claim(session, analysis_id, 1, "w") is None
     row = row_of(transaction, AnalysisRow, analysis_id)
@@ -181,7 +181,7 @@ def test_what_a_beaten_series_has_ended_stays_and_only_its_open_deliveries_are_s
         with transaction() as session:
             analysis_id = analyses.open_analysis(session, DeidentifiedSeries(series_id, 1, (), "0" * 64)).subject_id
             held = analyses.claim(session, analysis_id, 1, "w")
-            analyses.mark_analysed(session, held, [], {})
+            analyses.mark_analysed(session, held, [], {}, "cpu")
             ids[series_id] = [
                 deliveries.open_delivery(session, analysis_id, name).subject_id for name in ("pacs", "archive")
             ]

@@ -35,7 +35,7 @@ if sys.argv[2] == "ordinary":
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-confine(node)
+confine(node, 0)
 
 def tried(act):
     try:
@@ -141,7 +141,7 @@ from covnode.settings import Home, Settings
 from covnode.wiring.confinement import confine
 from covnode.wiring.node import Node
 home = Home(Path(sys.argv[1]))
-confine(Node(home, Settings.model_validate({"database": {"url": f"sqlite:///{home.root}/covnode.db"}})))
+confine(Node(home, Settings.model_validate({"database": {"url": f"sqlite:///{home.root}/covnode.db"}})), 0)
 said = []
 for path in sys.argv[2:]:
     try:
@@ -166,7 +166,7 @@ from covnode.wiring.node import Node
 
 home = Home(Path(sys.argv[1]))
 node = Node(home, Settings.model_validate({"database": {"url": f"sqlite:///{home.root}/covnode.db"}}))
-confine(node)
+confine(node, 0)
 node.engine.dispose()  # every pooled connection: SQLite would make its files anew now
 done = []
 with node.transaction() as session:
@@ -213,7 +213,7 @@ def test_a_program_inside_the_home_can_be_read_and_a_folder_around_the_keys_neve
 
 def test_without_landlock_the_worker_says_so_once_and_works(home, monkeypatch, capsys):
     monkeypatch.setattr(landlock, "version", lambda: 0)
-    confinement.confine(Node(home, Settings()))
+    confinement.confine(Node(home, Settings()), 0)
     said = capsys.readouterr().out
     assert said.count("worker_not_confined") == 1
     assert home.keys.read_bytes()
