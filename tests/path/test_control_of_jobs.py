@@ -25,7 +25,7 @@ CANCELLED_WITHIN_S = 2.0
 @pytest.fixture(scope="module")
 def large_phantom():
     """One that keeps the inference child in native code for long enough."""
-    return make_phantom(PhantomPreset.COVID_SEVERE, slices=96, seed=4, size=512)
+    return make_phantom(PhantomPreset.COVID_SEVERE, slices=96, seed=4, size=384)
 
 
 def run(node, *arguments):
@@ -60,7 +60,6 @@ def test_a_cancelled_analysis_stops_within_two_seconds_and_can_be_tried_again(no
     row = row_of(node, AnalysisRow)
     assert (row.state, row.reason) == (AnalysisState.CANCELLED, "wrong protocol")
     assert 0 < (ended_at - row.state_at).total_seconds() < CANCELLED_WITHIN_S
-    assert covnode("jobs", "cancel", job_id, "--home", str(node.root)).returncode == 1
     run(node, "jobs", "retry", job_id)
     assert {ds.Modality for ds in received(pacs, 2)} == {"SEG", "SR"}
     assert child not in node.inference_children()
