@@ -7,8 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
-from covnode.records.job import SeriesState
+from covnode.records.job import PARKED_DELIVERIES, AnalysisState, SeriesState
 from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, SeriesRow
+
+DEAD_LETTERS = frozenset({AnalysisState.FAILED, *PARKED_DELIVERIES})
+"""States of ``list_jobs`` that wait for a person."""
 
 _ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
 

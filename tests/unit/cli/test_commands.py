@@ -110,6 +110,11 @@ def test_peers_are_added_listed_and_removed(run, home):
         "deliver": True,
         "count_by_find": False,
         "accept_demonstration": False,
+        "away_since": None,
+        "next_probe_at": None,
+        "last_error": None,
+        "waiting": 0,
+        "parked": 0,
     }
     with pytest.raises(ConfigurationError, match="already"):
         run("peer", "add", "pacs", "PACS@192.0.2.10:104")

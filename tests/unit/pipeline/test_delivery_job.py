@@ -21,7 +21,7 @@ class Records:
     postponed: list = field(default_factory=list)
 
     def claim(self, delivery_id, enqueues):
-        return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, NOW, self.delivered)
+        return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, 1, NOW, self.delivered)
 
     def stored(self, claim, kind, status):
         self.stored_objects.append((kind, status))
@@ -29,9 +29,9 @@ class Records:
     def end(self, claim, state, code, reason):
         self.ended.append((state, code, reason))
 
-    def retry_later(self, claim, reason):
-        self.postponed.append(reason)
-        return 5.0
+    def retry_later(self, claim, error):
+        self.postponed.append(str(error))
+        return True
 
 
 @dataclass
