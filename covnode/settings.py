@@ -165,6 +165,9 @@ class DeliverSettings(Section):
     give_up_after_s: float = Field(
         default=259200.0, gt=0, description="a delivery that failed or waited for its destination this long is parked"
     )
+    associations: int = Field(
+        default=4, ge=1, le=32, description="associations with one destination at a time, of each sender"
+    )
     timeout_s: float = Field(default=60.0, gt=0, description="an answer of the peer is awaited this long")
 
 

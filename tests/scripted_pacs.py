@@ -18,10 +18,14 @@ def _answer_success(_number: int) -> int:
 
 @dataclass
 class ScriptedPacs:
-    """Listens between ``start`` and ``stop``; ``answer`` makes a status of the number of the C-STORE, from 1."""
+    """Listens between ``start`` and ``stop``; ``answer`` makes a status of the number of the C-STORE, from 1.
+
+    Only the AE title ``allowed`` may call, where there is one.
+    """
 
     answer: Callable[[int], int] = _answer_success
     port: int = field(default_factory=free_port)
+    allowed: str | None = None
     arrived: list[tuple[str, bytes]] = field(default_factory=list)
     _server: Any = None
 
@@ -44,6 +48,8 @@ class ScriptedPacs:
         for context in StoragePresentationContexts:
             entity.add_supported_context(context.abstract_syntax or CTImageStorage)
         entity.add_supported_context(VERIFICATION)
+        if self.allowed is not None:
+            entity.require_calling_aet = [self.allowed]
         handlers = [(evt.EVT_C_STORE, self._store)]
         self._server = entity.start_server((LOOPBACK, self.port), block=False, evt_handlers=handlers)
 

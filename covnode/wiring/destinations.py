@@ -18,6 +18,7 @@ from covnode.store import destinations, waiting
 from covnode.wiring.node import Node
 
 _LOOK_EVERY_S = 1.0
+_AFTER_ERROR_S = 10.0
 _RELEASED_AT_ONCE = 100
 # An association, its answer and its release each take up to the time-out.
 _TIMEOUTS_OF_A_PROBE = 4
@@ -113,10 +114,13 @@ class DestinationWatch:
                 return
 
     def _loop(self) -> None:
+        pause_s = _LOOK_EVERY_S
         while True:
-            self._nudged.wait(_LOOK_EVERY_S)
+            self._nudged.wait(pause_s)
             self._nudged.clear()
             try:
                 self.look()
+                pause_s = _LOOK_EVERY_S
             except Exception as error:  # noqa: BLE001 (the edge of the loop: the database may be away)
                 get_logger().warning("watch_interrupted", error=type(error).__name__)
+                pause_s = _AFTER_ERROR_S

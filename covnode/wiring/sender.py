@@ -36,7 +36,6 @@ from covnode.wiring.setbacks import Cause, cause_of, in_words
 
 _ROLE = "sender"
 _KIND = JobKind.DELIVERY
-_CONCURRENT_DELIVERIES = 4
 _REPORTS = (ObjectKind.SR, ObjectKind.SR_WITH_DEMONSTRATION)
 
 
@@ -208,5 +207,5 @@ def run_sender(home: Home) -> None:
     watch = DestinationWatch(node)
     job = DeliveryJob(DeliveriesInStore(node, watch), DeliveryStages(node, vault))
     watch.start()
-    role = RoleOfJobs(_ROLE, _KIND, _queues(node), _CONCURRENT_DELIVERIES, grace_s=10)
+    role = RoleOfJobs(_ROLE, _KIND, _queues(node), node.settings.deliver.associations, grace_s=10)
     run_jobs(node, role, job.run, on_stop=lambda: None)

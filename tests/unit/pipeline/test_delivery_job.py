@@ -16,6 +16,7 @@ OBJECTS = {ObjectKind.SEG: Path("seg.dcm"), ObjectKind.SR: Path("sr.dcm")}
 @dataclass
 class Records:
     delivered: frozenset = frozenset()
+    gives_up: bool = False
     stored_objects: list = field(default_factory=list)
     ended: list = field(default_factory=list)
     postponed: list = field(default_factory=list)
@@ -31,7 +32,7 @@ class Records:
 
     def retry_later(self, claim, error):
         self.postponed.append(str(error))
-        return True
+        return not self.gives_up
 
 
 @dataclass
@@ -83,6 +84,14 @@ def test_a_failure_for_the_moment_keeps_what_was_sent_and_is_tried_again():
     assert records.stored_objects == [(ObjectKind.SEG, 0)]
     assert records.postponed == ["pacs is out of resources (A700)"]
     assert records.ended == []
+
+
+@pytest.mark.parametrize(("gives_up", "event"), [(False, "delivery_postponed"), (True, "delivery_failed")])
+def test_giving_up_is_an_error_in_the_log_and_to_be_tried_again_a_warning(gives_up, event, capsys):
+    run(Steps("send sr", TransientError("A700")), Records(gives_up=gives_up))
+    logged = capsys.readouterr().out
+    assert event in logged
+    assert ("error" in logged.split(event)[0]) is gives_up
 
 
 def test_nothing_leaves_that_the_interlock_refuses():
