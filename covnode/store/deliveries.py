@@ -81,13 +81,12 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
         return None
     earlier = session.scalar(sa.select(earlier_of_study().scalar_subquery()).where(row.delivery_id == delivery_id))
     if earlier is not None:
-        claimed.waits_for, claimed.reason = (
-            WaitsFor.STUDY,
-            f"{earlier}, an earlier delivery of its study, has not ended",
-        )
+        claimed.waits_for = WaitsFor.STUDY
+        claimed.reason = f"{earlier}, an earlier delivery of its study, has not ended"
         return None
     if destinations.is_away(session, claimed.destination):
-        claimed.waits_for, claimed.reason = WaitsFor.DESTINATION, f"{claimed.destination} is away"
+        claimed.waits_for = WaitsFor.DESTINATION
+        claimed.reason = f"{claimed.destination} is away"
         return None
     claimed.state = DeliveryState.SENDING
     claimed.attempts += 1
