@@ -109,6 +109,10 @@ class TransientError(CovnodeError):
     """The only branch that is tried again."""
 
 
+class PeerAway(TransientError):
+    """No association with the peer, or it broke: nobody there, rejected for the moment, aborted, no answer in time."""
+
+
 class StorageAway(TransientError):
     """Files that are there cannot be read: the medium or its mount fails. Unlike the database it may fail for good."""
 

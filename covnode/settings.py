@@ -141,8 +141,21 @@ class DeliverSettings(Section):
     """The way back."""
 
     first_retry_s: float = Field(default=5.0, gt=0, description="delay after the first failure; doubles each time")
-    longest_retry_s: float = Field(default=3600.0, gt=0, description="the delay grows no further than this")
-    give_up_after_s: float = Field(default=259200.0, gt=0, description="a delivery is parked after failing this long")
+    longest_retry_s: float = Field(
+        default=3600.0, gt=0, le=86400, description="the delay grows no further than this, a day (86400) at most"
+    )
+    away_after_failures: int = Field(
+        default=3, ge=1, description="a destination that so many attempts in a row did not reach is away: all wait"
+    )
+    longest_probe_s: float = Field(
+        default=300.0, gt=0, le=86400, description="one that is away is asked ever more rarely, at least this often"
+    )
+    give_up_after_s: float = Field(
+        default=259200.0, gt=0, description="a delivery that failed or waited for its destination this long is parked"
+    )
+    associations: int = Field(
+        default=4, ge=1, le=32, description="associations with one destination at a time, of each sender"
+    )
     timeout_s: float = Field(default=60.0, gt=0, description="an answer of the peer is awaited this long")
 
 

@@ -17,15 +17,15 @@ from covnode.receive.commitment import REQUEST_SUFFIX
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.tls import ReloadingServerContext, expires_at
 from covnode.settings import PeerSettings, Settings
-from covnode.store import executors, queues, vault, views
+from covnode.store import analyses, deliveries, destinations, executors, queues, vault, views
 from covnode.wiring import landlock
 from covnode.wiring.commitments import GIVEN_UP
 from covnode.wiring.confinement import WAY_OUT
+from covnode.wiring.destinations import destination_of
 from covnode.wiring.fetching import reachable
 from covnode.wiring.key_rotation import behind, untied
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, open_node
-from covnode.wiring.sender import destination_of
 
 _LEAST_FREE_GB = 10.0
 _LEAST_CERTIFICATE_DAYS = 30
@@ -50,6 +50,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "processes": _processes,
         "series": _series,
         "queues": _queues,
+        "dead letters": _dead_letters,
         **_port_checks(node.settings),
         "associations": _associations,
         "commitments": _commitments,
@@ -158,6 +159,17 @@ def _queues(node: Node) -> str:
     return f"{sum(row['queued'] for row in rows)} jobs queued, {sum(row['at_work'] for row in rows)} at work"
 
 
+def _dead_letters(node: Node) -> str:
+    with node.transaction() as session:
+        failed, parked = len(analyses.failed(session)), len(deliveries.parked(session, None))
+    if failed or parked:
+        raise CovnodeError(
+            f"{failed} analyses failed and {parked} deliveries are parked: 'covnode jobs list --dead' says why, "
+            "'covnode jobs retry --all-dead' queues them again"
+        )
+    return "none"
+
+
 def _port_check(port: int) -> Check:
     def check(node: Node) -> str:
         host = reachable(node.settings.receive.bind)
@@ -209,7 +221,18 @@ def _certificate(node: Node) -> str:
 
 def _peer_check(name: str, peer: PeerSettings) -> Check:
     def check(node: Node) -> str:
-        echo(node.settings.node.ae_title, destination_of(name, peer, node.settings.deliver.timeout_s))
-        return "answers the C-ECHO"
+        with node.transaction() as session:
+            state = destinations.standing(session, name)
+        away = ""
+        if state["away_since"]:
+            away = (
+                f"; away since {state['away_since']:%Y-%m-%d %H:%M} UTC, asked again at "
+                f"{state['next_probe_at']:%H:%M}; {state['waiting']} deliveries wait"
+            )
+        try:
+            echo(node.settings.node.ae_title, destination_of(name, peer, node.settings.deliver.timeout_s))
+        except CovnodeError as error:
+            raise CovnodeError(f"{error}{away}") from None
+        return f"answers the C-ECHO{away}: 'covnode peer retry {name}' sends them now" if away else "answers the C-ECHO"
 
     return check

@@ -8,12 +8,13 @@ import tomlkit
 import typer
 from tomlkit.items import Table
 
-from covnode.cli.console import HomeOption, JsonOption, home_of, parse_address, show_rows, stdout
+from covnode.cli.console import HomeOption, JsonOption, home_of, node_of, parse_address, show_rows, stdout
 from covnode.cli.settings_file import read_document, write_document
 from covnode.deliver.scu import echo as c_echo
 from covnode.errors import ConfigurationError
 from covnode.settings import PeerSettings, load_settings
-from covnode.wiring.sender import destination_of
+from covnode.store import deliveries, destinations, waiting
+from covnode.wiring.destinations import destination_of
 
 app = typer.Typer(no_args_is_help=True, help="The AEs that the node talks to.")
 Name = Annotated[str, typer.Argument(help="Your name for the peer.")]
@@ -65,13 +66,34 @@ def add(
 
 @app.command("list")
 def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List the peers.
+    """List the peers, and how it stands with those that results go to: away since when, what waits, what is parked.
 
     Example: `covnode peer list --json`
     """
-    peers = load_settings(home_of(home)).peers
-    rows = [{"name": name, **peer.model_dump()} for name, peer in peers.items()]
-    show_rows(["name", *PeerSettings.model_fields], rows, as_json=as_json)
+    node = node_of(home)
+    with node.transaction() as session:
+        rows = [
+            {"name": name, **peer.model_dump(), **destinations.standing(session, name)}
+            for name, peer in node.settings.peers.items()
+        ]
+    show_rows(["name", *PeerSettings.model_fields, *destinations.STANDING], rows, as_json=as_json)
+
+
+@app.command()
+def retry(name: Name, home: HomeOption = None) -> None:
+    """Have all that waits for a peer, or is to be tried later, sent now: it no longer counts as away.
+
+    Example: `covnode peer retry pacs`
+    """
+    node = node_of(home)
+    with node.transaction() as session:
+        known = name in node.settings.peers or name in deliveries.destinations_waited_for(session)
+        destinations.note_reached(session, name)
+        waiting.hurry(session, name)
+        open_now = destinations.standing(session, name)["waiting"]
+    if not known:
+        raise ConfigurationError(f"there is no peer {name}: 'covnode peer list' lists all.")
+    stdout.print(f"{name} is tried again at once: {open_now} deliveries are open.", highlight=False)
 
 
 @app.command()

@@ -10,7 +10,10 @@ from typing import Any
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
-from covnode.errors import DeliveryRefused, TransientError
+from covnode.errors import DeliveryRefused, PeerAway
+
+REJECTED = "association_rejected"
+"""Code of the refusal by a peer that rejects the association for good."""
 
 _REJECTED_PERMANENT = 0x01
 _LONGEST_PDU_BYTES = 1 << 18
@@ -50,10 +53,10 @@ def associate(
 
     Raises
     ------
-    TransientError
-        The peer is away or rejects for the moment.
+    PeerAway
+        The peer is not there, does not answer or rejects for the moment (PS3.8 Table 9-21, result 2).
     DeliveryRefused
-        It rejects for good, or accepts none of the contexts.
+        It rejects for good (result 1), or accepts none of the contexts.
     """
     entity = AE(ae_title=calling_ae_title)
     entity.acse_timeout = destination.timeout_s
@@ -73,7 +76,7 @@ def associate(
             evt_handlers=[*handlers],
         )
     except OSError:
-        raise TransientError(f"{destination.name}: the host {destination.host} cannot be found") from None
+        raise PeerAway(f"{destination.name}: the host {destination.host} cannot be found") from None
     if association.is_established:
         _return_stolen_answers(association)
         return association
@@ -97,16 +100,16 @@ def _return_stolen_answers(association: Association) -> None:
     association._serve_request = serve_or_return  # type: ignore[method-assign, assignment]  # noqa: SLF001
 
 
-def _why_not(association: Association, destination: Destination) -> TransientError | DeliveryRefused:
+def _why_not(association: Association, destination: Destination) -> PeerAway | DeliveryRefused:
     if association.is_rejected:
         answer = association.acceptor.primitive
         if answer is not None and answer.result == _REJECTED_PERMANENT:
             return DeliveryRefused(
                 f"{destination.name} rejects the association for good (source {answer.result_source}, "
                 f"reason {answer.diagnostic}): is this AE title allowed there?",
-                code="association_rejected",
+                code=REJECTED,
             )
-        return TransientError(f"{destination.name} rejects the association for the moment")
+        return PeerAway(f"{destination.name} rejects the association for the moment")
     if association.rejected_contexts:
         return DeliveryRefused(f"{destination.name} accepts none of the SOP classes", code="sop_class_not_accepted")
-    return TransientError(f"{destination.name} does not answer at {destination.host}:{destination.port}")
+    return PeerAway(f"{destination.name} does not answer at {destination.host}:{destination.port}")

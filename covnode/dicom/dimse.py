@@ -1,5 +1,7 @@
 """Figures of the DIMSE services that more than one stage names."""
 
+from enum import StrEnum
+
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 CT_SOP_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -19,5 +21,25 @@ CANNOT_UNDERSTAND = 0xC000
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 DUPLICATE_INSTANCE = 0x0111
 PROCESSING_FAILURE = 0x0110
-STORED = frozenset({SUCCESS, 0xB000, 0xB006, 0xB007, DUPLICATE_INSTANCE})
-"""The peer holds the instance; the B-statuses warn that something was coerced or left out (PS3.7 Annex C for 0111)."""
+_STORED = frozenset({SUCCESS, 0xB000, 0xB006, 0xB007, DUPLICATE_INSTANCE})
+
+
+class StoreAnswer(StrEnum):
+    """What the SCP's status means for the instance: it is held, it may be sent again later, it is refused for good."""
+
+    STORED = "stored"
+    LATER = "later"
+    REFUSED = "refused"
+
+
+def store_answer(status: int) -> StoreAnswer:
+    """Return what a status of C-STORE means to the SCU (PS3.4 Table B.2-1, PS3.7 Annex C).
+
+    B000, B006 and B007 warn of an instance that is stored: something was coerced, left out or does not match. 0111 says
+    that it was stored before. Only out of resources (A7xx) and a failure of the SCP (0110) may pass by themselves.
+    """
+    if status in _STORED:
+        return StoreAnswer.STORED
+    if status & 0xFF00 == OUT_OF_RESOURCES or status == PROCESSING_FAILURE:
+        return StoreAnswer.LATER
+    return StoreAnswer.REFUSED

@@ -1,7 +1,8 @@
 """The way back: identity restored, the interlock, and the C-STORE.
 
-Comes from the queue; goes to the PACS. One run is one attempt: what fails for the moment is enqueued again with a
-growing delay, what fails for good is parked with its reason. An object that the destination holds is never sent again.
+Comes from the queue; goes to the PACS. One run is one attempt: what fails for the moment is tried again with a growing
+delay, or when a destination that is away is back; what fails for good is parked with its reason, and the log has an
+error. An object that the destination holds is never sent again.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,19 +22,19 @@ class DeliveryRecords(Protocol):
     """What the store does for the sender, each in one transaction."""
 
     def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
-        """Take the delivery for that enqueue of it; None when there is nothing to do."""
+        """Take the delivery for that enqueue of it; None when there is nothing to do, or it has to wait."""
         ...
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
-        """Record that the destination holds the object."""
+        """Record that the destination holds the object; StaleClaim when the delivery is not to go on."""
         ...
 
     def end(self, claim: DeliveryClaim, state: DeliveryState, code: str | None, reason: str | None) -> None:
         """Record how the delivery ended."""
         ...
 
-    def retry_later(self, claim: DeliveryClaim, reason: str) -> float:
-        """Enqueue the next attempt with a growing delay, or give up; return the delay in seconds (0: given up)."""
+    def retry_later(self, claim: DeliveryClaim, error: TransientError) -> bool:
+        """Have the delivery tried again later, or give it up; return whether it is tried again."""
         ...
 
 
@@ -80,8 +81,10 @@ class DeliveryJob:
             self.records.end(claim, DeliveryState.DELIVERED, None, None)
             log.info("delivered", objects=len(objects))
         except TransientError as error:
-            delay_s = self.records.retry_later(claim, str(error))
-            log.warning("delivery_postponed", reason=str(error), delay_s=delay_s)
+            if self.records.retry_later(claim, error):
+                log.warning("delivery_postponed", reason=str(error))
+            else:
+                log.error("delivery_failed", error=type(error).__name__, reason=str(error))
         except DeliveryRefused as error:
             self.records.end(claim, DeliveryState.BLOCKED, error.code, str(error))
             log.error("delivery_blocked", code=error.code, reason=str(error))

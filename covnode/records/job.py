@@ -80,9 +80,19 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class WaitsFor(StrEnum):
+    """What a queued delivery without a job waits for: an away destination, or an earlier delivery of its study."""
+
+    DESTINATION = "destination"
+    STUDY = "study"
+
+
 OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)
 OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
 """What has not ended."""
+
+PARKED_DELIVERIES = (DeliveryState.BLOCKED, DeliveryState.FAILED)
+"""Dead letters, beside analyses that FAILED: they wait for a person."""
 
 
 def queue_name(kind: JobKind, destination: str | None = None) -> str:
@@ -156,7 +166,17 @@ class AnalysisClaim:
 
 @dataclass(frozen=True)
 class DeliveryClaim:
-    """A delivery that this process may work on; ``attempt`` is the fence."""
+    """A delivery that this process may work on.
+
+    Attributes
+    ----------
+    attempt
+        How often the destination was tried since a person or the analysis queued it.
+    fence
+        As of an analysis.
+    delivered
+        Kinds of objects that the destination holds.
+    """
 
     delivery_id: str
     analysis_id: str
@@ -164,5 +184,6 @@ class DeliveryClaim:
     revision: int
     destination: str
     attempt: int
+    fence: int
     first_claimed_at: datetime
     delivered: frozenset[str]

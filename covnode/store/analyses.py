@@ -206,6 +206,12 @@ def uncount_attempt(session: Session, held: AnalysisClaim) -> None:
     session.execute(_held(held.analysis_id, held.fence).values(attempts=AnalysisRow.attempts - 1))
 
 
+def failed(session: Session) -> list[str]:
+    """Return the dead letters among the analyses, the earliest first."""
+    query = sa.select(AnalysisRow.analysis_id).where(AnalysisRow.state == AnalysisState.FAILED)
+    return list(session.scalars(query.order_by(AnalysisRow.queued_at)))
+
+
 def retry(session: Session, analysis_id: str) -> Job:
     """Queue an analysis that ended without a result once more; StaleClaim when it is in another state."""
     row = AnalysisRow

@@ -7,12 +7,22 @@ from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
-from covnode.records.job import OPEN_DELIVERIES, DeliveryClaim, DeliveryState, Job, JobKind, queue_name
-from covnode.store import queues
+from covnode.records.job import (
+    OPEN_DELIVERIES,
+    PARKED_DELIVERIES,
+    DeliveryClaim,
+    DeliveryState,
+    Job,
+    JobKind,
+    WaitsFor,
+    queue_name,
+)
+from covnode.store import destinations, queues
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow, SeriesRow
+from covnode.store.waiting import earlier_of_study
 
-_CAN_BE_RETRIED = (DeliveryState.BLOCKED, DeliveryState.FAILED, DeliveryState.CANCELLED)
+_CAN_BE_RETRIED = (*PARKED_DELIVERIES, DeliveryState.CANCELLED)
 
 
 def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
@@ -38,7 +48,16 @@ def destinations_waited_for(session: Session) -> set[str]:
 
 
 def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -> DeliveryClaim | None:
-    """Take the delivery, or return None where there is nothing to do or its queue is paused; as analyses.claim."""
+    """Take the delivery, or return None where there is nothing to do, its queue is paused or it has to wait.
+
+    It waits, without a job and without an attempt counted, while an earlier delivery of its study to the same
+    destination has not ended, and while the destination is away. store.waiting queues it again.
+
+    Parameters
+    ----------
+    enqueues
+        As in analyses.claim.
+    """
     now = utc_now()
     row = DeliveryRow
     destination = session.scalar(sa.select(row.destination).where(row.delivery_id == delivery_id))
@@ -48,12 +67,12 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
         guarded(
             session,
             of_this_job.where(row.state.in_(OPEN_DELIVERIES), ~paused).values(
-                state=DeliveryState.SENDING,
-                attempts=row.attempts + 1,
+                state=DeliveryState.QUEUED,
+                fence=row.fence + 1,
                 executor_id=executor_id,
                 state_at=now,
                 next_attempt_at=None,
-                first_claimed_at=sa.func.coalesce(row.first_claimed_at, now),
+                waits_for=None,
             ),
         )
     except StaleClaim:
@@ -62,9 +81,22 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
         return None
     claimed = session.get_one(row, delivery_id, populate_existing=True)
     analysis = session.get_one(AnalysisRow, claimed.analysis_id)
-    if session.get_one(SeriesRow, analysis.series_id).revision != analysis.revision:
+    series = session.get_one(SeriesRow, analysis.series_id)
+    if series.revision != analysis.revision:
         claimed.state = DeliveryState.SUPERSEDED
         return None
+    earlier = session.scalar(sa.select(earlier_of_study().scalar_subquery()).where(row.delivery_id == delivery_id))
+    if earlier is not None:
+        claimed.waits_for = WaitsFor.STUDY
+        claimed.reason = f"{earlier}, an earlier delivery of its study, has not ended"
+        return None
+    if destinations.is_away(session, claimed.destination):
+        claimed.waits_for = WaitsFor.DESTINATION
+        claimed.reason = f"{claimed.destination} is away"
+        return None
+    claimed.state = DeliveryState.SENDING
+    claimed.attempts += 1
+    claimed.first_claimed_at = claimed.first_claimed_at or now
     done = session.scalars(
         sa.select(DeliveredObjectRow.kind).where(DeliveredObjectRow.delivery_id == delivery_id)
     ).all()
@@ -75,13 +107,29 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
         revision=analysis.revision,
         destination=claimed.destination,
         attempt=claimed.attempts,
-        first_claimed_at=claimed.first_claimed_at or now,
+        fence=claimed.fence,
+        first_claimed_at=claimed.first_claimed_at,
         delivered=frozenset(done),
     )
 
 
-def record_object(session: Session, held: DeliveryClaim, kind: str, sop_instance_uid: str, status: int) -> None:
-    """Record that the destination holds this object, so that it is not sent again."""
+def record_object(session: Session, held: DeliveryClaim, kind: str, sop_instance_uid: str, status: int) -> bool:
+    """Record that the destination holds this object, so that it is not sent again.
+
+    Returns
+    -------
+    bool
+        Whether the delivery is still to go on: it may have been superseded while the object was on its way.
+
+    Raises
+    ------
+    StaleClaim
+        Another process has taken the delivery over: it answers for its objects.
+    """
+    row = DeliveryRow
+    mine = (row.delivery_id == held.delivery_id, row.fence == held.fence)
+    # Takes the row, so that nobody claims it before this is committed.
+    guarded(session, sa.update(row).where(*mine).values(fence=held.fence))
     session.add(
         DeliveredObjectRow(
             delivery_id=held.delivery_id,
@@ -91,6 +139,7 @@ def record_object(session: Session, held: DeliveryClaim, kind: str, sop_instance
             sent_at=utc_now(),
         )
     )
+    return session.scalar(sa.select(row.state).where(*mine)) == DeliveryState.SENDING
 
 
 def mark_ended(
@@ -118,6 +167,24 @@ def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: s
     return _job(session, held.delivery_id, delay_s)
 
 
+def wait_for_destination(session: Session, held: DeliveryClaim, reason: str) -> None:
+    """Put the delivery back until its destination answers again."""
+    guarded(
+        session,
+        _held(held).values(
+            state=DeliveryState.QUEUED, waits_for=WaitsFor.DESTINATION, state_at=utc_now(), reason=reason
+        ),
+    )
+
+
+def parked(session: Session, destination: str | None) -> list[str]:
+    """Return the dead letters among the deliveries, the earliest first."""
+    query = sa.select(DeliveryRow.delivery_id).where(DeliveryRow.state.in_(PARKED_DELIVERIES))
+    if destination is not None:
+        query = query.where(DeliveryRow.destination == destination)
+    return list(session.scalars(query.order_by(DeliveryRow.queued_at, DeliveryRow.delivery_id)))
+
+
 def retry(session: Session, delivery_id: str) -> Job:
     """Queue a parked delivery once more; StaleClaim when it is in another state."""
     row = DeliveryRow
@@ -127,6 +194,7 @@ def retry(session: Session, delivery_id: str) -> Job:
         .where(row.delivery_id == delivery_id, row.state.in_(_CAN_BE_RETRIED))
         .values(
             state=DeliveryState.QUEUED,
+            attempts=0,
             enqueues=row.enqueues + 1,
             first_claimed_at=None,
             state_at=utc_now(),
@@ -145,6 +213,6 @@ def _job(session: Session, delivery_id: str, delay_s: float = 0.0) -> Job:
 def _held(held: DeliveryClaim) -> sa.Update:
     return sa.update(DeliveryRow).where(
         DeliveryRow.delivery_id == held.delivery_id,
-        DeliveryRow.attempts == held.attempt,
+        DeliveryRow.fence == held.fence,
         DeliveryRow.state == DeliveryState.SENDING,
     )

@@ -23,6 +23,8 @@ def job_of(row: AnalysisRow | DeliveryRow) -> Job:
 def open_jobs(session: Session, *states: str) -> list[Job]:
     """Return the newest job of what has not ended and is in no paused queue, the most urgent first.
 
+    A delivery that waits has none, and the sender's watch gives it one in time.
+
     Parameters
     ----------
     states
@@ -32,6 +34,8 @@ def open_jobs(session: Session, *states: str) -> list[Job]:
     jobs = []
     for row, open_states in ((AnalysisRow, OPEN_ANALYSES), (DeliveryRow, OPEN_DELIVERIES)):
         query: sa.Select[Any] = sa.select(row).where(row.state.in_(states or open_states))
+        if row is DeliveryRow:
+            query = query.where(DeliveryRow.waits_for.is_(None))
         query = query.order_by(row.priority, row.queued_at)
         jobs += [job_of(found) for found in session.scalars(query)]
     return [job for job in jobs if job.queue not in paused]
@@ -41,10 +45,14 @@ def enqueue_again(session: Session, lost: Job) -> Job:
     """Return the next job of what lost its job; StaleClaim when it ended or somebody else was first."""
     if lost.kind == JobKind.ANALYSIS:
         row: type[AnalysisRow | DeliveryRow] = AnalysisRow
-        which = (AnalysisRow.analysis_id == lost.subject_id, AnalysisRow.state.in_(OPEN_ANALYSES))
+        which = sa.and_(AnalysisRow.analysis_id == lost.subject_id, AnalysisRow.state.in_(OPEN_ANALYSES))
     else:
         row = DeliveryRow
-        which = (DeliveryRow.delivery_id == lost.subject_id, DeliveryRow.state.in_(OPEN_DELIVERIES))
-    again = sa.update(row).where(*which, row.enqueues == lost.enqueues).values(enqueues=row.enqueues + 1)
+        which = sa.and_(
+            DeliveryRow.delivery_id == lost.subject_id,
+            DeliveryRow.state.in_(OPEN_DELIVERIES),
+            DeliveryRow.waits_for.is_(None),
+        )
+    again = sa.update(row).where(which, row.enqueues == lost.enqueues).values(enqueues=row.enqueues + 1)
     guarded(session, again)
     return replace(lost, enqueues=lost.enqueues + 1)

@@ -196,16 +196,20 @@ class AnalysisRow(Base):
 
 
 class DeliveryRow(Base):
-    """One analysis on its way to one destination; ``last_error`` as in AnalysisRow."""
+    """One analysis on its way to one destination; ``last_error`` as in AnalysisRow.
+
+    ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (sa.UniqueConstraint("analysis_id", "destination"),)
 
     delivery_id: Mapped[str] = mapped_column(primary_key=True)
     analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), index=True)
-    destination: Mapped[str]
+    destination: Mapped[str] = mapped_column(index=True)
     state: Mapped[str] = mapped_column(index=True)
     attempts: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0, server_default="0")
     enqueues: Mapped[int] = mapped_column(default=1)
     priority: Mapped[int] = mapped_column(default=10, server_default="10")
     executor_id: Mapped[str | None]
@@ -213,6 +217,7 @@ class DeliveryRow(Base):
     first_claimed_at: Mapped[datetime | None]
     state_at: Mapped[datetime]
     next_attempt_at: Mapped[datetime | None]
+    waits_for: Mapped[str | None]
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
     last_error: Mapped[str | None]
@@ -228,6 +233,22 @@ class DeliveredObjectRow(Base):
     sop_instance_uid: Mapped[str]
     status: Mapped[int]
     sent_at: Mapped[datetime]
+
+
+class DestinationRow(Base):
+    """The circuit breaker of one destination; there is a row once it was not reached.
+
+    ``failures`` counts attempts in a row that did not reach it. It is away since ``away_since``: nothing is sent, and
+    at ``next_probe_at`` one sender asks whether it answers.
+    """
+
+    __tablename__ = "destinations"
+
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(default=0)
+    away_since: Mapped[datetime | None]
+    next_probe_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
 
 
 class ExecutorRow(Base):

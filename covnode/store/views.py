@@ -7,7 +7,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from covnode.clock import utc_now
-from covnode.records.job import AnalysisState, DeliveryState, JobKind, Priority, SeriesState, queue_name
+from covnode.records.job import (
+    PARKED_DELIVERIES,
+    AnalysisState,
+    DeliveryState,
+    JobKind,
+    Priority,
+    SeriesState,
+    queue_name,
+)
 from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, QueueRow, SeriesRow
 
 _ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
@@ -96,10 +104,21 @@ def standing(session: Session, watchdog_s: float) -> dict[str, int]:
     return dict(zip(questions, counts, strict=True))
 
 
-def list_jobs(session: Session, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return a row an analysis or delivery, newest first; at most ``limit``; ``paused``: queued in such a queue."""
+def list_jobs(session: Session, limit: int | None = None, *, dead: bool = False) -> list[dict[str, Any]]:
+    """Return a row an analysis or delivery, newest first; ``paused``: queued in such a queue.
+
+    Parameters
+    ----------
+    limit
+        Only so many.
+    dead
+        Only dead letters, which wait for a person.
+    """
     newest_analyses = sa.select(AnalysisRow).order_by(AnalysisRow.queued_at.desc()).limit(limit)
     newest_deliveries = sa.select(DeliveryRow).order_by(DeliveryRow.queued_at.desc()).limit(limit)
+    if dead:
+        newest_analyses = newest_analyses.where(AnalysisRow.state == AnalysisState.FAILED)
+        newest_deliveries = newest_deliveries.where(DeliveryRow.state.in_(PARKED_DELIVERIES))
     paused = set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
     rows = [
         {

@@ -1,41 +1,48 @@
 """The sender process: identity restored, interlock, C-STORE. Holds the keys; has no torch."""
 
-import random
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
 from covnode.deidentify.key_file import KeyFile
 from covnode.deliver.restore import restore_identity
 from covnode.deliver.scu import send
-from covnode.dicom.association import Destination
-from covnode.errors import DeliveryRefused
+from covnode.errors import CovnodeError, DeliveryRefused, PeerAway, StaleClaim, StorageAway, TransientError
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery
+from covnode.logs import get_logger
 from covnode.pipeline.delivery import DeliveryJob, OnStored
 from covnode.records.job import DeliveryClaim, DeliveryState, JobKind, queue_name
 from covnode.records.result import ObjectKind
-from covnode.settings import DeliverSettings, Home, PeerSettings
-from covnode.store import audit, deliveries, series
+from covnode.settings import Home, PeerSettings
+from covnode.store import audit, deliveries, destinations, series, waiting
 from covnode.store.results import MASKS, StoredResult, load_result
 from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault
+from covnode.wiring.destinations import (
+    DestinationWatch,
+    destination_of,
+    growing_delay_s,
+    note_reached,
+    probe_pause_s,
+)
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
+from covnode.wiring.setbacks import Cause, cause_of, in_words
 
 _ROLE = "sender"
 _KIND = JobKind.DELIVERY
-_CONCURRENT_DELIVERIES = 4
 _REPORTS = (ObjectKind.SR, ObjectKind.SR_WITH_DEMONSTRATION)
-
-
-def destination_of(name: str, peer: PeerSettings, timeout_s: float) -> Destination:
-    """Return the peer as the C-STORE SCU wants it."""
-    return Destination(name, peer.ae_title, peer.host, peer.port, timeout_s)
 
 
 def objects_for(stored: StoredResult, peer: PeerSettings, delivered: frozenset[str]) -> dict[ObjectKind, Path]:
     """Choose what a destination gets: one SR, with figures of demonstration models only where it accepts them.
+
+    What an object refers to comes before it.
 
     Parameters
     ----------
@@ -47,13 +54,20 @@ def objects_for(stored: StoredResult, peer: PeerSettings, delivered: frozenset[s
     if peer.accept_demonstration and ObjectKind.SR_WITH_DEMONSTRATION in objects:
         wanted = ObjectKind.SR_WITH_DEMONSTRATION
     wanted = next((kind for kind in _REPORTS if kind in delivered), wanted)
-    return {kind: path for kind, path in objects.items() if kind not in _REPORTS or kind == wanted}
+    chosen = {kind: path for kind, path in objects.items() if kind not in _REPORTS or kind == wanted}
+    # The SR refers to the SEG.
+    return dict(sorted(chosen.items(), key=lambda item: item[0] in _REPORTS))
 
 
-def retry_delay_s(attempt: int, settings: DeliverSettings) -> float:
-    """Return the delay before the next attempt: doubled each time up to the longest, with a fifth of jitter."""
-    delay_s = min(settings.first_retry_s * 2.0 ** min(attempt - 1, 30), settings.longest_retry_s)
-    return delay_s * random.uniform(0.8, 1.2)  # noqa: S311 (spreads retries, keeps no secret)
+@contextlib.contextmanager
+def _disk_may_come_back() -> Iterator[None]:
+    """Tell a full disk or a medium that is away, which pass, from a file that is at fault."""
+    try:
+        yield
+    except OSError as error:
+        if cause_of(error) is Cause.OTHER:
+            raise
+        raise StorageAway(f"the files of the delivery cannot be used at present: {in_words(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class DeliveriesInStore:
     """pipeline.delivery's records, in our tables."""
 
     node: Node
+    watch: DestinationWatch
 
     def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
         """Take the delivery."""
@@ -68,29 +83,43 @@ class DeliveriesInStore:
             return deliveries.claim(session, delivery_id, enqueues, executor_id(_ROLE))
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
-        """Record that the destination holds the object."""
+        """Record that the destination holds the object; StaleClaim when the delivery is not to go on."""
         objects = load_result(self.node.home.results / claim.analysis_id).objects
         uid = next(item.sop_instance_uid for item in objects if item.kind == kind)
         with self.node.transaction() as session:
-            deliveries.record_object(session, claim, kind, uid, status)
+            goes_on = deliveries.record_object(session, claim, kind, uid, status)
+        if not goes_on:
+            raise StaleClaim("the delivery has ended meanwhile")
 
     def end(self, claim: DeliveryClaim, state: DeliveryState, code: str | None, reason: str | None) -> None:
-        """Record how the delivery ended."""
+        """Record how the delivery ended, and let the next one of its study go."""
         with self.node.transaction() as session:
             deliveries.mark_ended(session, claim, state, code, reason)
+        self.watch.nudge()
 
-    def retry_later(self, claim: DeliveryClaim, reason: str) -> float:
-        """Enqueue the next attempt in the transaction that records this one's failure; or give up."""
+    def retry_later(self, claim: DeliveryClaim, error: TransientError) -> bool:
+        """Have the delivery tried again: after a growing delay, or when a destination that is away is back."""
         settings = self.node.settings.deliver
         tried_s = (utc_now() - claim.first_claimed_at).total_seconds()
         if tried_s > settings.give_up_after_s:
-            self.end(claim, DeliveryState.FAILED, "gave_up", f"given up after {tried_s / 3600:.0f} h: {reason}")
-            return 0.0
-        delay_s = retry_delay_s(claim.attempt, settings)
+            reason = f"given up after {tried_s / 3600:.0f} h: {error}"
+            self.end(claim, DeliveryState.FAILED, waiting.GAVE_UP, reason)
+            return False
         with self.node.transaction() as session:
-            job = deliveries.retry_later(session, claim, delay_s, reason)
-            self.node.queue.enqueue(session, job)
-        return delay_s
+            is_news = isinstance(error, PeerAway) and self._note_failure(session, claim.destination, str(error))
+            if isinstance(error, PeerAway) and destinations.is_away(session, claim.destination):
+                deliveries.wait_for_destination(session, claim, str(error))
+            else:
+                delay_s = growing_delay_s(claim.attempt, settings.first_retry_s, settings.longest_retry_s)
+                self.node.queue.enqueue(session, deliveries.retry_later(session, claim, delay_s, str(error)))
+        if is_news:
+            get_logger().warning("destination_away", destination=claim.destination, reason=str(error))
+        return True
+
+    def _note_failure(self, session: Session, destination: str, reason: str) -> bool:
+        settings = self.node.settings.deliver
+        pause_s = partial(probe_pause_s, settings)
+        return destinations.note_failure(session, destination, reason, settings.away_after_failures, pause_s)
 
 
 @dataclass(frozen=True)
@@ -101,17 +130,21 @@ class DeliveryStages:
     vault: IdentityVault
 
     def restore(self, claim: DeliveryClaim) -> Mapping[ObjectKind, Path]:
-        """Write the final bytes into the delivery's folder of the outbox; the same bytes at every attempt."""
+        """Write the final bytes into the delivery's folder of the outbox; what lies there is what leaves."""
         stored = load_result(self.node.home.results / claim.analysis_id)
-        why = audit.Access(_ROLE, audit.Action.DELIVER, "a delivery")
-        with self.node.transaction() as session:
-            identity = self.vault.read(session, claim.series_id, claim.revision, why, [claim.delivery_id])
         folder = self.node.home.outbox / claim.delivery_id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        final = {}
-        for kind, source in objects_for(stored, self._peer(claim), claim.delivered).items():
-            final[kind] = folder / source.name
-            restore_identity(source, final[kind], identity)
+        sources = objects_for(stored, self._peer(claim), claim.delivered)
+        final = {kind: folder / source.name for kind, source in sources.items()}
+        # An attempt may have sent them without a note of it: the destination must not get other bytes under their UIDs.
+        lacking = [kind for kind, path in final.items() if not path.exists()]
+        if lacking:
+            why = audit.Access(_ROLE, audit.Action.DELIVER, "a delivery")
+            with self.node.transaction() as session:
+                identity = self.vault.read(session, claim.series_id, claim.revision, why, [claim.delivery_id])
+            with _disk_may_come_back():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for kind in lacking:
+                    restore_identity(sources[kind], final[kind], identity)
         return final
 
     def check(self, claim: DeliveryClaim, objects: Mapping[ObjectKind, Path]) -> None:
@@ -120,21 +153,37 @@ class DeliveryStages:
         spool = self.node.home.spool
         with self.node.transaction() as session:
             originals = [spool / row.file_name for row in series.input_of(session, claim.series_id)]
-        check_delivery(
-            objects, result=load_result(folder).result, masks=load_masks(folder / MASKS), originals=originals
-        )
+        try:
+            with _disk_may_come_back():
+                check_delivery(
+                    objects, result=load_result(folder).result, masks=load_masks(folder / MASKS), originals=originals
+                )
+        except DeliveryRefused:
+            # They never leave: a person who has the delivery tried again has them written anew.
+            for path in objects.values():
+                path.unlink(missing_ok=True)
+            raise
 
     def send(self, claim: DeliveryClaim, objects: Mapping[ObjectKind, Path], on_stored: OnStored) -> None:
         """C-STORE what the destination does not hold yet."""
         kinds = {path: kind for kind, path in objects.items()}
         if not kinds:
             return
-        send(
-            self.node.settings.node.ae_title,
-            destination_of(claim.destination, self._peer(claim), self.node.settings.deliver.timeout_s),
-            list(kinds),
-            lambda path, status: on_stored(kinds[path], status),
-        )
+        where = destination_of(claim.destination, self._peer(claim), self.node.settings.deliver.timeout_s)
+        try:
+            send(
+                self.node.settings.node.ae_title,
+                where,
+                list(kinds),
+                lambda path, status: on_stored(kinds[path], status),
+            )
+        except PeerAway:
+            raise
+        except CovnodeError:
+            # Whatever went wrong, the destination had answered.
+            note_reached(self.node, claim.destination)
+            raise
+        note_reached(self.node, claim.destination)
 
     def _peer(self, claim: DeliveryClaim) -> PeerSettings:
         peer = self.node.settings.peers.get(claim.destination)
@@ -155,6 +204,8 @@ def run_sender(home: Home) -> None:
     """Run until asked to stop."""
     node = open_process(home, _ROLE)
     vault = IdentityVault(Seals(KeyFile(home.keys)))
-    job = DeliveryJob(DeliveriesInStore(node), DeliveryStages(node, vault))
-    role = RoleOfJobs(_ROLE, _KIND, _queues(node), _CONCURRENT_DELIVERIES, grace_s=10)
+    watch = DestinationWatch(node)
+    job = DeliveryJob(DeliveriesInStore(node, watch), DeliveryStages(node, vault))
+    watch.start()
+    role = RoleOfJobs(_ROLE, _KIND, _queues(node), node.settings.deliver.associations, grace_s=10)
     run_jobs(node, role, job.run, on_stop=lambda: None)

@@ -92,11 +92,17 @@ class Orthanc:
 
 
 @pytest.fixture
-def orthanc(tmp_path):
+def orthanc_away(tmp_path):
+    """An Orthanc that the test starts itself."""
     server = Orthanc(tmp_path / "orthanc")
-    server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def orthanc(orthanc_away):
+    orthanc_away.start()
+    return orthanc_away
 
 
 @pytest.fixture

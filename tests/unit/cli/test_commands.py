@@ -3,13 +3,16 @@ import json
 import pytest
 import tomlkit
 from arriving import arrived
+from queued_deliveries import queue_delivery
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
 from covnode.errors import ConfigurationError, CovnodeError
+from covnode.records.job import AnalysisState, DeliveryState
+from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Home, load_settings
-from covnode.store import arrivals
+from covnode.store import analyses, arrivals, deliveries, destinations
 from covnode.wiring.node import open_node
 
 
@@ -110,6 +113,11 @@ def test_peers_are_added_listed_and_removed(run, home):
         "deliver": True,
         "count_by_find": False,
         "accept_demonstration": False,
+        "away_since": None,
+        "next_probe_at": None,
+        "last_error": None,
+        "waiting": 0,
+        "parked": 0,
     }
     with pytest.raises(ConfigurationError, match="already"):
         run("peer", "add", "pacs", "PACS@192.0.2.10:104")
@@ -170,3 +178,71 @@ def test_what_does_not_exist_is_named(run, home):
 def test_a_home_that_was_not_made_says_how_to_make_it(run):
     with pytest.raises(ConfigurationError, match="covnode init"):
         run("config", "check")
+
+
+@pytest.fixture
+def parked(run, home):
+    """The ids of two parked deliveries, to pacs and to the archive, and of an analysis that failed."""
+    run("peer", "add", "pacs", "PACS@127.0.0.1:1", "--deliver")
+    node = open_node(home)
+    ids = []
+    for destination in ("pacs", "archive"):
+        with node.transaction() as session:
+            ids.append(queue_delivery(session, destination, destination, destination).subject_id)
+            held = deliveries.claim(session, ids[-1], 1, "host:sender-0")
+            deliveries.mark_ended(session, held, DeliveryState.BLOCKED, "A900", "it refuses the object (A900)")
+    with node.transaction() as session:
+        (series_id,) = arrivals.record(session, [arrived(name="bad")], "amend")
+        job = analyses.open_analysis(session, DeidentifiedSeries(series_id, 1, (), "0" * 64))
+        held = analyses.claim(session, job.subject_id, 1, "host:worker-0")
+        analyses.mark_ended(session, held, AnalysisState.FAILED, "given_up", "given up")
+    yield [*ids, job.subject_id]
+    node.engine.dispose()
+
+
+def dead_letters(run):
+    return {row["job_id"]: row["reason"] for row in json.loads(run("jobs", "list", "--dead", "--json"))}
+
+
+def test_dead_letters_are_listed_one_a_job_with_their_reason_and_queued_again(run, parked):
+    assert set(dead_letters(run)) == set(parked)
+    assert dead_letters(run)[parked[0]] == "it refuses the object (A900)"
+    assert "1 jobs are queued again" in run("jobs", "retry", "--all-dead", "--destination", "archive")
+    assert set(dead_letters(run)) == {parked[0], parked[2]}
+    assert "2 jobs are queued again" in run("jobs", "retry", "--all-dead")
+    assert dead_letters(run) == {}
+    assert {row["state"] for row in json.loads(run("jobs", "list", "--json"))} >= {"queued"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["del-1", "--all-dead"], ["--destination", "pacs"], ["del-1", "--destination", "pacs"]]
+)
+def test_one_id_or_all_dead_letters_and_nothing_between(home, wrong):
+    result = CliRunner().invoke(app, ["jobs", "retry", *wrong])
+    assert result.exit_code == 2
+    assert "--all-dead" in result.output
+
+
+def test_the_doctor_counts_dead_letters_and_says_of_a_peer_that_it_is_away(home, parked):
+    node = open_node(home)
+    with node.transaction() as session:
+        destinations.note_failure(session, "pacs", "pacs does not answer", 1, lambda _failures: 60.0)
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    found = {row["check"]: row for row in json.loads(result.stdout)}
+    assert found["dead letters"]["ok"] is found["peer pacs"]["ok"] is False
+    assert "1 analyses failed and 2 deliveries are parked" in found["dead letters"]["finding"]
+    assert "away since" in found["peer pacs"]["finding"]
+
+
+def test_a_peer_that_is_away_is_shown_and_tried_again_by_hand(run, parked, home):
+    with open_node(home).transaction() as session:
+        destinations.note_failure(session, "pacs", "pacs does not answer", 1, lambda _failures: 60.0)
+    (peer,) = json.loads(run("peer", "list", "--json"))
+    assert (peer["last_error"], peer["waiting"], peer["parked"]) == ("pacs does not answer", 0, 1)
+    assert peer["away_since"] < peer["next_probe_at"]
+    run("peer", "retry", "pacs")
+    (peer,) = json.loads(run("peer", "list", "--json"))
+    assert peer["away_since"] is None
+    with pytest.raises(ConfigurationError, match="no peer"):
+        run("peer", "retry", "nobody")

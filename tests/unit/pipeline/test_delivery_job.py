@@ -16,12 +16,13 @@ OBJECTS = {ObjectKind.SEG: Path("seg.dcm"), ObjectKind.SR: Path("sr.dcm")}
 @dataclass
 class Records:
     delivered: frozenset = frozenset()
+    gives_up: bool = False
     stored_objects: list = field(default_factory=list)
     ended: list = field(default_factory=list)
     postponed: list = field(default_factory=list)
 
     def claim(self, delivery_id, enqueues):
-        return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, NOW, self.delivered)
+        return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, 1, NOW, self.delivered)
 
     def stored(self, claim, kind, status):
         self.stored_objects.append((kind, status))
@@ -29,9 +30,9 @@ class Records:
     def end(self, claim, state, code, reason):
         self.ended.append((state, code, reason))
 
-    def retry_later(self, claim, reason):
-        self.postponed.append(reason)
-        return 5.0
+    def retry_later(self, claim, error):
+        self.postponed.append(str(error))
+        return not self.gives_up
 
 
 @dataclass
@@ -83,6 +84,14 @@ def test_a_failure_for_the_moment_keeps_what_was_sent_and_is_tried_again():
     assert records.stored_objects == [(ObjectKind.SEG, 0)]
     assert records.postponed == ["pacs is out of resources (A700)"]
     assert records.ended == []
+
+
+@pytest.mark.parametrize(("gives_up", "event"), [(False, "delivery_postponed"), (True, "delivery_failed")])
+def test_giving_up_is_an_error_in_the_log_and_to_be_tried_again_a_warning(gives_up, event, capsys):
+    run(Steps("send sr", TransientError("A700")), Records(gives_up=gives_up))
+    logged = capsys.readouterr().out
+    assert event in logged
+    assert ("error" in logged.split(event)[0]) is gives_up
 
 
 def test_nothing_leaves_that_the_interlock_refuses():

@@ -36,7 +36,7 @@ def test_a_late_slice_that_is_ignored_is_neither_taken_in_nor_held_against_the_d
     monkeypatch.setattr(sender, "load_masks", lambda _path: None)
     monkeypatch.setattr(sender, "check_delivery", lambda _objects, **known: checked.extend(known["originals"]))
     vault = IdentityVault(Seals(GrowingKeys()))
-    claim = DeliveryClaim("del-1", "ana-1", series_id, 1, "pacs", 1, utc_now(), frozenset())
+    claim = DeliveryClaim("del-1", "ana-1", series_id, 1, "pacs", 1, 1, utc_now(), frozenset())
     DeliveryStages(node, vault).check(claim, {})
     taken = IntakeInStore(node, vault).received(series_id).instances
     assert [path.name for path in checked] == ["1.dcm", "2.dcm"]

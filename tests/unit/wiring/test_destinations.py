@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from covnode.records.result import ObjectKind, ResultObject
 from covnode.settings import DeliverSettings, PeerSettings
 from covnode.store.results import StoredResult
-from covnode.wiring.sender import objects_for, retry_delay_s
+from covnode.wiring.destinations import growing_delay_s
+from covnode.wiring.sender import objects_for
 
 
 def stored(*kinds):
@@ -45,7 +47,19 @@ def test_a_destination_accepts_no_demonstration_unless_it_says_so():
     assert PeerSettings(ae_title="PACS", host="h", port=104).accept_demonstration is False
 
 
-def test_the_delay_grows_to_its_limit():
-    settings = DeliverSettings(first_retry_s=10, longest_retry_s=100)
-    for attempt, middle in [(1, 10), (2, 20), (4, 80), (5, 100), (500, 100)]:
-        assert 0.8 * middle <= retry_delay_s(attempt, settings) <= 1.2 * middle
+def test_the_delay_doubles_to_its_limit_and_never_passes_it():
+    for failures, most in [(1, 10), (2, 20), (4, 80), (5, 100), (500, 100)]:
+        delays = {growing_delay_s(failures, first_s=10, longest_s=100) for _ in range(50)}
+        assert len(delays) > 1
+        assert 0.75 * most <= min(delays) <= max(delays) <= most
+
+
+def test_the_longest_delay_may_be_a_day_and_no_more():
+    assert DeliverSettings(longest_retry_s=86400).longest_retry_s == 86400
+    with pytest.raises(ValidationError):
+        DeliverSettings(longest_retry_s=86401)
+
+
+def test_the_seg_leaves_before_the_sr_that_refers_to_it():
+    written = stored(ObjectKind.SR_WITH_DEMONSTRATION, ObjectKind.SR, ObjectKind.SEG)
+    assert list(objects_for(written, peer(accept=False), frozenset())) == ["seg", "sr"]
