@@ -1,4 +1,4 @@
-"""What every section of the configuration is, and the section that has rules of its own.
+"""What every section of the configuration is, and the sections that are more than a list of keys.
 
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
@@ -60,3 +60,20 @@ class DeidentifySettings(Section):
             if name in _NO_OPTIONS:
                 raise ValueError(f"{name} is not offered: {_NO_OPTIONS[name]}")
         return value
+
+
+class RetentionSettings(Section):
+    """How long files are kept. Never removed: what is open, failed, blocked, in quarantine or not delivered."""
+
+    delivered_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="files of a series (received, de-identified, results, outbox) are removed this long after all its "
+        "deliveries; 0: never",
+    )
+    without_result_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="the same after a series ended without a result: not chosen, superseded, not to be analysed; "
+        "0: never",
+    )

@@ -13,7 +13,7 @@ import platformdirs
 from pydantic import Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
-from covnode.sections import DeidentifySettings, Section
+from covnode.sections import DeidentifySettings, RetentionSettings, Section
 
 CONFIG_NAME = "covnode.toml"
 _ENVIRONMENT_PREFIX = "COVNODE__"
@@ -31,6 +31,7 @@ class NodeSettings(Section):
 
     ae_title: AETitle = Field(default="COVNODE", description="AE title of this node")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    warn_free_gb: float = Field(default=10.0, ge=0, description="with less room on a disk, log and doctor warn")
 
 
 class ReceiveSettings(Section):
@@ -147,6 +148,7 @@ class WorkerSettings(Section):
     )
     timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: one per core")
+    min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the results' disk analyses wait")
 
 
 class DeliverSettings(Section):
@@ -156,6 +158,7 @@ class DeliverSettings(Section):
     longest_retry_s: float = Field(default=3600.0, gt=0, description="the delay grows no further than this")
     give_up_after_s: float = Field(default=259200.0, gt=0, description="a delivery is parked after failing this long")
     timeout_s: float = Field(default=60.0, gt=0, description="an answer of the peer is awaited this long")
+    min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the outbox's disk deliveries wait")
 
 
 class PeerSettings(Section):
@@ -187,6 +190,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     deliver: DeliverSettings = DeliverSettings()
+    retention: RetentionSettings = RetentionSettings()
     peers: dict[str, PeerSettings] = Field(default_factory=dict)
 
     def of_worker(self) -> "Settings":

@@ -16,6 +16,7 @@ from covnode.cli import (
     demo,
     doctor,
     fetch,
+    housekeeping,
     identities,
     init,
     jobs,
@@ -55,6 +56,7 @@ app.add_typer(peer.app, name="peer")
 app.add_typer(series.app, name="series")
 app.add_typer(rules.app, name="rules")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(housekeeping.app, name="housekeeping")
 app.add_typer(identities.app, name="identities")
 app.add_typer(models.app, name="models")
 app.add_typer(db.app, name="db")

@@ -7,6 +7,7 @@ import typer
 from covnode.cli.console import HomeOption, JsonOption, LimitOption, node_of, show_found, show_rows, stdout
 from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import analyses, deliveries, series, views
+from covnode.wiring.retention import refuse_without_files
 
 app = typer.Typer(no_args_is_help=True, help="Analyses and deliveries.")
 JobId = Annotated[str, typer.Argument(help="An id of 'covnode jobs list'.")]
@@ -47,6 +48,8 @@ def retry(
     node = node_of(home)
     try:
         with node.transaction() as session:
+            if not job_id.startswith("del-"):
+                refuse_without_files(node, session, job_id)
             if job_id.startswith("ser-"):
                 series.release_from_quarantine(session, job_id)
             else:

@@ -22,6 +22,7 @@ from covnode.wiring.intake import TakingIn, build_intake
 from covnode.wiring.node import Node, open_process, stop_event
 from covnode.wiring.reconciliation import reconcile
 from covnode.wiring.recorder import Recorder
+from covnode.wiring.retention import retain
 
 _TICK_S = 0.5
 _SUPERVISION_S = 0.25
@@ -106,8 +107,10 @@ class Receiver:
     def _reconcile(self, stopping: threading.Event) -> None:
         reconcile(self._node, self._spool, stopping)
         self._reconciled.set()
+        retain(self._node, stopping)
         while not stopping.wait(_RECONCILE_S):
             reconcile(self._node, self._spool, stopping, _SETTLED_S)
+            retain(self._node, stopping)
 
     def _commit(self, stopping: threading.Event) -> None:
         # A commitment asked for before the restart is answered when every file of the spool has its row.
