@@ -10,6 +10,7 @@ import typer
 
 from covnode.cli import (
     analyse,
+    backup,
     config,
     db,
     deidentify,
@@ -48,6 +49,8 @@ app.command("deidentify")(deidentify.deidentify)
 app.command("push")(push.push)
 app.command("fetch")(fetch.fetch)
 app.command("phantom")(phantom.phantom)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("stand-in-pacs")(demo.stand_in_pacs)

@@ -28,6 +28,7 @@ SUPERVISED = "COVNODE_SUPERVISED"
 """Set by the supervisor: standard input is then a pipe that ends when the supervisor does."""
 
 _HANDLER_PAUSE_S = 10.0
+_ROOM_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ class RoleOfJobs:
         So many jobs of each queue at a time.
     grace_s
         How long a running job may go on when the process is asked to stop.
+    has_room
+        Whether what a job writes has a place; a job waits, queued, until it has.
     """
 
     name: str
@@ -150,6 +153,7 @@ class RoleOfJobs:
     queues: list[str]
     concurrency: int
     grace_s: int
+    has_room: Callable[[], bool]
 
 
 def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
@@ -164,7 +168,9 @@ def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[
         # be written down in our tables is tried until it is, and a process that stops leaves the job open.
         while not stopping.is_set():
             try:
-                return handler(subject_id, enqueues)
+                if role.has_room():
+                    return handler(subject_id, enqueues)
+                stopping.wait(_ROOM_PAUSE_S)
             except Exception as error:  # noqa: BLE001 (the edge of the loop)
                 get_logger().error("job_interrupted", subject_id=subject_id, error=type(error).__name__)
                 stopping.wait(_HANDLER_PAUSE_S)

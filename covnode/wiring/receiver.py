@@ -23,6 +23,7 @@ from covnode.wiring.node import Node, open_process, stop_event
 from covnode.wiring.reconciliation import reconcile
 from covnode.wiring.recorder import Recorder
 from covnode.wiring.retention import retain
+from covnode.wiring.room import DiskWarnings
 
 _TICK_S = 0.5
 _SUPERVISION_S = 0.25
@@ -96,11 +97,13 @@ class Receiver:
 
     def _supervise(self, stopping: threading.Event) -> None:
         self._doors.keep_running()
+        disks = DiskWarnings(self._node)
         get_logger().info("listening", ae_title=self._node.settings.node.ae_title, **self._doors.ports)
         while not stopping.wait(_SUPERVISION_S):
             try:
                 self._doors.keep_running()
                 self._recorder.watch()
+                disks.look()
             except Exception as error:  # noqa: BLE001 (the edge of the loop: no process can be started now)
                 get_logger().error("doors_not_supervised", error=type(error).__name__)
 

@@ -22,6 +22,7 @@ from covnode.store.results import MASKS, StoredResult, load_result
 from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
+from covnode.wiring.room import needs_of, room_for_jobs
 
 _ROLE = "sender"
 _KIND = JobKind.DELIVERY
@@ -156,5 +157,6 @@ def run_sender(home: Home) -> None:
     node = open_process(home, _ROLE)
     vault = IdentityVault(Seals(KeyFile(home.keys)))
     job = DeliveryJob(DeliveriesInStore(node), DeliveryStages(node, vault))
-    role = RoleOfJobs(_ROLE, _KIND, _queues(node), _CONCURRENT_DELIVERIES, grace_s=10)
+    has_room = room_for_jobs(needs_of(node)[_ROLE])
+    role = RoleOfJobs(_ROLE, _KIND, _queues(node), _CONCURRENT_DELIVERIES, grace_s=10, has_room=has_room)
     run_jobs(node, role, job.run, on_stop=lambda: None)
