@@ -27,6 +27,9 @@ from covnode.store.sessions import Transaction, transactions
 SUPERVISED = "COVNODE_SUPERVISED"
 """Set by the supervisor: standard input is then a pipe that ends when the supervisor does."""
 
+PROCESSES = ("supervisor", "receiver", "worker", "sender")
+"""Every long-running process of a home; each holds its lock."""
+
 _HANDLER_PAUSE_S = 10.0
 _ROOM_PAUSE_S = 2.0
 
@@ -84,12 +87,12 @@ def open_process(home: Home, role: str, settings: Settings | None = None) -> Nod
     os.umask(0o077)
     node = Node(home, settings or load_settings(home))
     configure_logs(node.settings.node.log_level, role)
-    _be_the_only(home, role)
+    be_the_only(home, role)
     node.require_current_database()
     return node
 
 
-def _be_the_only(home: Home, role: str) -> None:
+def be_the_only(home: Home, role: str) -> None:
     """Hold the role's lock of this home as long as the process lives.
 
     Raises
