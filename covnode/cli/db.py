@@ -75,8 +75,8 @@ def migrate_from(
 ) -> None:
     """Copy everything from SQLite into the empty PostgreSQL database that database.url names.
 
-    Stop the node, set database.url, run `covnode db upgrade`, then this. All tables are copied in one transaction, read
-    back and compared. The file stays as it is. What was open goes on when the node starts.
+    Stop the node, set database.url, run `covnode db upgrade`, then this, as the owner of the tables. All are copied in
+    one transaction, read back and compared. The file stays as it is. What was open goes on when the node starts.
 
     Example: `covnode db migrate-from /srv/covnode/covnode.db`
     """

@@ -7,7 +7,7 @@ everything is synced: what is not whole has no such name.
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from covnode.settings import Home, Settings
 from covnode.store import snapshot
 from covnode.store.engine import make_engine, revisions
 from covnode.wiring.node import Node
-from covnode.wiring.retention import nothing_removed
+from covnode.wiring.retention import lock_of, nothing_removed
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -85,10 +85,12 @@ def make_backup(node: Node, out: Path, progress: Progress) -> Manifest:
             kind = snapshot.kind_of(node.engine)
             database = draft / snapshot.name_of(kind)
             snapshot.take(node.engine, database)
+            with database.open("rb") as file:
+                os.fsync(file.fileno())
             files = {database.name: _entry_of(database)}
-            names = list(_names(node))
-            _check_room(node.home, names, draft)
-            copied = _copy(node.home.root, names, draft / _HOME, progress)
+            sources = dict(_sources(node))
+            _check_room(sources.values(), draft)
+            copied = _copy(sources, draft / _HOME, progress)
         files |= {f"{_HOME}/{name}": entry for name, entry in copied.items()}
         manifest = Manifest(_FORMAT, covnode.__version__, utc_now(), kind, revisions(node.engine)[0] or "", files)
         with closing(write_synced([(draft / _MANIFEST, [msgspec.json.encode(manifest)])])) as written:
@@ -178,17 +180,18 @@ class Backup:
         engine = make_engine(home.database_url(settings))
         into_home = f"{_HOME}/"
         names = [name.removeprefix(into_home) for name in self.manifest.files if name.startswith(into_home)]
+        sources = {name: self.home.root / name for name in names if name != self.home.config.name}
         if self.manifest.database == "postgresql":
             snapshot.refuse_tables(engine)
         home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in home.folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _copy(self.home.root, [name for name in names if name != self.home.config.name], home.root, progress)
+        _copy(sources, home.root, progress)
         source = self.folder / snapshot.name_of(self.manifest.database)
         if self.manifest.database == "postgresql":
             snapshot.put_back(engine, source)
         else:
-            _copy(self.folder, [source.name], home.root, lambda _done, _of: None)
+            _copy({source.name: source}, home.root, lambda _done, _of: None)
         _sync_folders(home.root)
 
 
@@ -213,8 +216,8 @@ def _check_out(home: Home, out: Path) -> None:
         raise ConfigurationError(f"{out} lies in the node's folder: name one outside of it, on another disk.")
 
 
-def _check_room(home: Home, names: Iterable[str], draft: Path) -> None:
-    needed = sum(_size_of(home.root / name) for name in names)
+def _check_room(paths: Iterable[Path], draft: Path) -> None:
+    needed = sum(_size_of(path) for path in paths)
     free = shutil.disk_usage(draft).free
     if needed > free:
         raise ConfigurationError(
@@ -222,17 +225,19 @@ def _check_room(home: Home, names: Iterable[str], draft: Path) -> None:
         )
 
 
-def _names(node: Node) -> Iterator[str]:
-    """Yield the names of the files of the home, relative to it, but for what lasts no longer than a process."""
+def _sources(node: Node) -> Iterator[tuple[str, Path]]:
+    """Yield the files of the home, by their names in it, but for what lasts no longer than a process."""
     home = node.home
-    left_out = {*snapshot.files_of(node.engine), home.locks, home.scratch, home.incoming}
-    for place, folders, names in os.walk(home.root, followlinks=True):
-        here = Path(place)
-        folders[:] = [name for name in folders if here / name not in left_out and not _is_draft(here, name, home)]
-        for name in names:
-            path = here / name
-            if path not in left_out and path.is_file():
-                yield str(path.relative_to(home.root))
+    left_out = {*snapshot.files_of(node.engine), home.locks, home.scratch, home.incoming, lock_of(home)}
+    # Folders of the home that lie elsewhere come back into it.
+    images = (home.spool, home.deidentified, home.results, home.outbox)
+    for top in (home.root, *(folder for folder in images if not folder.is_relative_to(home.root))):
+        for place, folders, names in os.walk(top, followlinks=True):
+            here = Path(place)
+            folders[:] = [name for name in folders if here / name not in left_out and not _is_draft(here, name, home)]
+            for path in (here / name for name in names):
+                if path not in left_out and path.is_file():
+                    yield str(path.relative_to(top if top == home.root else top.parent)), path
 
 
 def _is_draft(place: Path, name: str, home: Home) -> bool:
@@ -240,16 +245,15 @@ def _is_draft(place: Path, name: str, home: Home) -> bool:
     return place == home.deidentified and name.startswith(".")
 
 
-def _copy(source: Path, names: Iterable[str], target: Path, progress: Progress) -> dict[str, Entry]:
+def _copy(sources: Mapping[str, Path], target: Path, progress: Progress) -> dict[str, Entry]:
     """Copy files durably, with their times; return what was copied. One that is gone by now was a temporary one."""
-    names = list(names)
     copied: dict[str, Entry] = {}
     times_ns: dict[Path, tuple[int, int]] = {}
 
     def files() -> Iterator[tuple[Path, Parts]]:
-        for name in names:
+        for name, source in sources.items():
             try:
-                file = (source / name).open("rb")
+                file = source.open("rb")
             except FileNotFoundError:
                 continue
             (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -260,7 +264,7 @@ def _copy(source: Path, names: Iterable[str], target: Path, progress: Progress) 
     with closing(write_synced(files())) as written:
         for done, path in enumerate(written, start=1):
             os.utime(path, ns=times_ns.pop(path))
-            progress(done, len(names))
+            progress(done, len(sources))
     return copied
 
 

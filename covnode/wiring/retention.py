@@ -35,7 +35,6 @@ _PAGE = 500
 _ASIDE = ".removing"
 # A file that a sender has just repeated: its Success is given, and its row is on the way.
 _YOUNG_S = 300.0
-_LOCK = "retention.lock"
 
 Progress = Callable[[int], None]
 """Told how many series were looked at."""
@@ -58,6 +57,11 @@ class Outcome(NamedTuple):
     why: str
 
 
+def lock_of(home: Home) -> Path:
+    """Return the file that keeps retention and backups apart."""
+    return home.spool / "retention.lock"
+
+
 @contextlib.contextmanager
 def nothing_removed(home: Home) -> Iterator[None]:
     """Keep retention from removing anything; waits until it has ended what it is at."""
@@ -67,8 +71,8 @@ def nothing_removed(home: Home) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(home: Home, operation: int) -> Iterator[None]:
-    home.locks.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(home.locks / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    # Beside the files that it is about, whoever else works on them.
+    descriptor = os.open(lock_of(home), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, operation)
         yield
@@ -78,6 +82,9 @@ def _locked(home: Home, operation: int) -> Iterator[None]:
 
 def retain(node: Node, stopping: threading.Event) -> None:
     """Do what is due; never raises: what fails is logged and done at the next run."""
+    policy = node.settings.retention
+    if not policy.delivered_days and not policy.without_result_days:
+        return
     try:
         for outcome in Retention(node).run(stopping):
             if outcome.removed:

@@ -47,6 +47,21 @@ def test_what_lasts_no_longer_than_a_process_is_left_out(kept, tmp_path):
     assert not [name for name in made.files if "incoming" in name or "draft" in name]
 
 
+def test_folders_of_images_that_lie_elsewhere_come_back_into_the_home(kept, tmp_path):
+    home = kept.node.home
+    for name in ("spool", "results"):
+        folder = tmp_path / "shared" / name
+        shutil.copytree(getattr(home, name), folder)
+        shutil.rmtree(getattr(home, name))
+        setattr(home, name, folder)
+    home.incoming = home.spool / "incoming"
+    (home.incoming / "x").write_bytes(b"x")
+    made = make_backup(kept.node, tmp_path / "backup", quietly)
+    tops = [name.split("/")[1] for name in made.files if name.startswith("home/")]
+    assert (tops.count("spool"), tops.count("results")) == (3, 1)
+    Backup.at(tmp_path / "backup").verify(quietly)
+
+
 def change(path):
     path.write_bytes(path.read_bytes()[:-1] + b"!")
 
