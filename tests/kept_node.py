@@ -12,7 +12,7 @@ from covnode.settings import Home, Settings
 from covnode.store import analyses, arrivals, deliveries
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow
 from covnode.wiring.node import Node
-from covnode.wiring.retention import Retention
+from covnode.wiring.retention import Retention, lock_of
 
 AT_ONCE = {"delivered_days": 1e-9, "without_result_days": 1e-9}
 LONG_AGO = (1_000_000_000, 1_000_000_000)
@@ -75,7 +75,8 @@ class Kept:
     def files(self):
         home = self.node.home
         places = (home.spool, home.deidentified, home.results, home.outbox)
-        return sorted(path for place in places for path in place.rglob("*") if path.is_file())
+        found = {path for place in places for path in place.rglob("*") if path.is_file()}
+        return sorted(found - {lock_of(home)})
 
     def row(self, series_id):
         with self.node.transaction() as session:

@@ -52,7 +52,7 @@ def transfer(source: sa.Engine, target: sa.Engine, progress: Progress) -> list[C
     ConfigurationError
         There are rows in the target, or it cannot hold one of the source, or what it holds differs: it is as before.
     """
-    tables = [_of_target(table) for table in Base.metadata.sorted_tables]
+    tables = _tables()
     try:
         with source.connect() as reading, target.begin() as writing:
             reading.exec_driver_sql("BEGIN IMMEDIATE")  # keeps every writer out
@@ -76,13 +76,14 @@ def transfer(source: sa.Engine, target: sa.Engine, progress: Progress) -> list[C
     return copied
 
 
-def _of_target(table: sa.Table) -> sa.Table:
-    """Return the table with nothing where JSON has nothing, as it was read."""
-    copy = table.to_metadata(sa.MetaData())
-    for column in copy.columns:
-        if isinstance(column.type, sa.JSON):
-            column.type = sa.JSON(none_as_null=True)
-    return copy
+def _tables() -> list[sa.Table]:
+    """Return our tables, those first that others refer to; they write NULL where there is no JSON, as it was read."""
+    metadata = sa.MetaData()
+    for table in Base.metadata.sorted_tables:
+        for column in table.to_metadata(metadata).columns:
+            if isinstance(column.type, sa.JSON):
+                column.type = sa.JSON(none_as_null=True)
+    return metadata.sorted_tables
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:

@@ -16,6 +16,7 @@ from covnode.store import deliveries, snapshot
 from covnode.store.engine import make_engine
 from covnode.store.tables import AuditRow, Base
 from covnode.wiring.node import open_node
+from covnode.wiring.retention import lock_of
 
 pytestmark = pytest.mark.xdist_group("dbos")
 
@@ -52,7 +53,7 @@ def bytes_of(home):
         (path.relative_to(home.root), path.read_bytes(), path.stat().st_mtime_ns)
         for place in places
         for path in place.rglob("*")
-        if path.is_file() and path.parent != home.incoming
+        if path.is_file() and path.parent != home.incoming and path != lock_of(home)
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from processes import covnode, received, wait_until
 
 from covnode.records.job import AnalysisState, DeliveryState, SeriesState
+from covnode.wiring.retention import lock_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
@@ -56,7 +57,8 @@ def housekeeping(node, *options):
 
 def files_of(home):
     places = (home.spool, home.deidentified, home.results, home.outbox)
-    return [path for place in places for path in place.rglob("*.*") if path.is_file() and path.parent != home.incoming]
+    found = {path for place in places for path in place.rglob("*.*") if path.is_file() and path.parent != home.incoming}
+    return sorted(found - {lock_of(home)})
 
 
 def test_a_series_is_removed_once_delivered_and_comes_back_when_it_is_sent_again(idle_node, pacs, write_series):
