@@ -49,6 +49,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
+    made_at
+        When the database was taken.
     files
         By name, relative to the backup.
     """
@@ -84,6 +86,7 @@ def make_backup(node: Node, out: Path, progress: Progress) -> Manifest:
         with nothing_removed(node.home):
             kind = snapshot.kind_of(node.engine)
             database = draft / snapshot.name_of(kind)
+            made_at = utc_now()
             snapshot.take(node.engine, database)
             with database.open("rb") as file:
                 os.fsync(file.fileno())
@@ -92,7 +95,7 @@ def make_backup(node: Node, out: Path, progress: Progress) -> Manifest:
             _check_room(sources.values(), draft)
             copied = _copy(sources, draft / _HOME, progress)
         files |= {f"{_HOME}/{name}": entry for name, entry in copied.items()}
-        manifest = Manifest(_FORMAT, covnode.__version__, utc_now(), kind, revisions(node.engine)[0] or "", files)
+        manifest = Manifest(_FORMAT, covnode.__version__, made_at, kind, revisions(node.engine)[0] or "", files)
         with closing(write_synced([(draft / _MANIFEST, [msgspec.json.encode(manifest)])])) as written:
             list(written)
         _sync_folders(draft)
