@@ -14,7 +14,9 @@ from covnode.cli.console import HomeOption, JsonOption, counting_progress, home_
 from covnode.cli.settings_file import read_document, set_value, write_document
 from covnode.errors import ConfigurationError
 from covnode.settings import parse_settings
+from covnode.store.engine import revisions
 from covnode.wiring.backup import Backup, check_empty, make_backup
+from covnode.wiring.node import open_node
 
 
 @contextmanager
@@ -97,6 +99,7 @@ def restore(
     with _progress("copying files") as progress:
         found.restore(place, settings, progress)
     write_document(place, document)
+    current, newest = revisions(open_node(place).engine)
     about = {
         "home": str(place.root),
         "made_at": found.manifest.made_at.isoformat(),
@@ -109,5 +112,7 @@ def restore(
         return
     stdout.print(f"{place.root} is the node of {found.manifest.made_at:%Y-%m-%d %H:%M} UTC.", highlight=False)
     stdout.print("Look whether its configuration fits this host: covnode config show. Start it: covnode serve.")
+    if current != newest:
+        stdout.print("Its database is of an older release: run 'covnode db upgrade' first.")
     if database_url:
         stdout.print("The worker has the node's way into the database: see 'covnode db roles', database.worker_url.")
