@@ -85,7 +85,7 @@ def migrate_from(
         raise ConfigurationError("database.url names no PostgreSQL database: set it first, see 'covnode config set'.")
     if not file.is_file():
         raise ConfigurationError(f"{file} is no file: name the SQLite database, covnode.db in the node's folder.")
-    for role in PROCESSES:
+    for role in {*PROCESSES, *(path.stem for path in node.home.locks.glob("*.lock"))}:
         be_the_only(node.home, role)
     node.require_current_database()
     source = make_engine(f"sqlite:///{file.absolute()}")
