@@ -1,4 +1,4 @@
-"""What every section of the configuration is, and the sections that have rules of their own.
+"""What every section of the configuration is, and the sections that are more than a list of keys.
 
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
@@ -74,6 +74,7 @@ class WorkerSettings(Section):
     )
     timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: the cores, shared by all workers")
+    min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the results' disk analyses wait")
 
     @field_validator("devices")
     @classmethod
@@ -81,3 +82,20 @@ class WorkerSettings(Section):
         if len(set(devices)) != len(devices):
             raise ValueError("a device has one worker: name each once")
         return devices
+
+
+class RetentionSettings(Section):
+    """How long files are kept. Never removed: what is open, failed, blocked, in quarantine or not delivered."""
+
+    delivered_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="files of a series (received, de-identified, results, outbox) are removed this long after all its "
+        "deliveries; 0: never",
+    )
+    without_result_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="the same after a series ended without a result: not chosen, superseded, not to be analysed; "
+        "0: never",
+    )

@@ -13,7 +13,7 @@ import platformdirs
 from pydantic import Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
-from covnode.sections import DeidentifySettings, Section, WorkerSettings
+from covnode.sections import DeidentifySettings, RetentionSettings, Section, WorkerSettings
 
 CONFIG_NAME = "covnode.toml"
 _ENVIRONMENT_PREFIX = "COVNODE__"
@@ -31,6 +31,7 @@ class NodeSettings(Section):
 
     ae_title: AETitle = Field(default="COVNODE", description="AE title of this node")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    warn_free_gb: float = Field(default=10.0, ge=0, description="with less room on a disk, log and doctor warn")
 
 
 class ReceiveSettings(Section):
@@ -157,6 +158,7 @@ class DeliverSettings(Section):
         default=4, ge=1, le=32, description="associations with one destination at a time, of each sender"
     )
     timeout_s: float = Field(default=60.0, gt=0, description="an answer of the peer is awaited this long")
+    min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the outbox's disk deliveries wait")
 
 
 class PeerSettings(Section):
@@ -188,6 +190,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     deliver: DeliverSettings = DeliverSettings()
+    retention: RetentionSettings = RetentionSettings()
     peers: dict[str, PeerSettings] = Field(default_factory=dict)
 
     def of_worker(self) -> "Settings":

@@ -37,6 +37,8 @@ SHORT_WAITS = {
     "choice.analyse": "all",
     "choice.study_idle_s": "0",
     "receive.min_free_gb": "0.05",
+    "worker.min_free_gb": "0.05",
+    "deliver.min_free_gb": "0.05",
     "deliver.first_retry_s": "1",
 }
 

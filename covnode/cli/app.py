@@ -10,12 +10,14 @@ import typer
 
 from covnode.cli import (
     analyse,
+    backup,
     config,
     db,
     deidentify,
     demo,
     doctor,
     fetch,
+    housekeeping,
     identities,
     init,
     jobs,
@@ -48,6 +50,8 @@ app.command("deidentify")(deidentify.deidentify)
 app.command("push")(push.push)
 app.command("fetch")(fetch.fetch)
 app.command("phantom")(phantom.phantom)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("stand-in-pacs")(demo.stand_in_pacs)
@@ -57,6 +61,7 @@ app.add_typer(series.app, name="series")
 app.add_typer(rules.app, name="rules")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(queues.app, name="queues")
+app.add_typer(housekeeping.app, name="housekeeping")
 app.add_typer(identities.app, name="identities")
 app.add_typer(models.app, name="models")
 app.add_typer(db.app, name="db")

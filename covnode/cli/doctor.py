@@ -1,6 +1,5 @@
 """``covnode doctor``: is the node able to work, and if not, what to do."""
 
-import shutil
 import socket
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from covnode.cli.queues import queues_of
 from covnode.clock import utc_now
 from covnode.deidentify import key_file
 from covnode.deliver.scu import echo
+from covnode.disk import free_gb
 from covnode.errors import ConfigurationError, CovnodeError
 from covnode.queue.leases import SILENT_S
 from covnode.receive.commitment import REQUEST_SUFFIX
@@ -26,8 +26,8 @@ from covnode.wiring.fetching import reachable
 from covnode.wiring.key_rotation import behind, untied
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, open_node
+from covnode.wiring.room import needs_of
 
-_LEAST_FREE_GB = 10.0
 _LEAST_CERTIFICATE_DAYS = 30
 _WATCHDOG_GRACE_S = 60.0
 Check = Callable[[Node], str]
@@ -111,10 +111,21 @@ def _database(node: Node) -> str:
 
 
 def _disk(node: Node) -> str:
-    free_gb = shutil.disk_usage(node.home.root).free / 1e9
-    if free_gb < _LEAST_FREE_GB:
-        raise OSError(f"{free_gb:.0f} GB free, at least {_LEAST_FREE_GB:.0f} GB should be: make room or move the home")
-    return f"{free_gb:.0f} GB free"
+    needs = needs_of(node).values()
+    room_gb = {need.folder: free_gb(need.folder) for need in needs}
+    least_gb, warn_gb = min(room_gb.values()), node.settings.node.warn_free_gb
+    for need in needs:
+        if room_gb[need.folder] < need.least_gb:
+            raise CovnodeError(
+                f"{room_gb[need.folder]:.1f} GB free on the disk of {need.folder}, less than {need.setting} = "
+                f"{need.least_gb:g}: {need.waits} until there is room"
+            )
+    if least_gb < warn_gb:
+        raise CovnodeError(
+            f"{least_gb:.1f} GB free, less than node.warn_free_gb = {warn_gb:g}: make room, have what is delivered "
+            "removed ([retention]), or move the home"
+        )
+    return f"{least_gb:.0f} GB free"
 
 
 def _models(node: Node) -> str:

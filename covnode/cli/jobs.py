@@ -9,6 +9,7 @@ from covnode.errors import ConfigurationError, StaleClaim
 from covnode.records.job import PriorityWord, priority_of
 from covnode.store import analyses, control, deliveries, series, views
 from covnode.wiring.node import Node
+from covnode.wiring.retention import refuse_without_files
 
 app = typer.Typer(no_args_is_help=True, help="Analyses and deliveries.")
 JobId = Annotated[str, typer.Argument(help="An id of 'covnode jobs list'.")]
@@ -78,6 +79,8 @@ def _retry(node: Node, job_id: str) -> bool:
     """Queue one job again; return whether it was there and in a state for it."""
     try:
         with node.transaction() as session:
+            if not job_id.startswith("del-"):
+                refuse_without_files(node, session, job_id)
             if job_id.startswith("ser-"):
                 series.release_from_quarantine(session, job_id)
             else:

@@ -11,6 +11,7 @@ from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import studies, views
 from covnode.store.tables import SeriesRow, StudyRow
 from covnode.wiring.choosing import judge, kept_sheet, rules_file
+from covnode.wiring.retention import refuse_without_files
 
 SeriesId = Annotated[str, typer.Argument(help="An id of 'covnode series list'.")]
 
@@ -85,8 +86,10 @@ def choose(series_id: SeriesId, home: HomeOption = None) -> None:
 
     Example: `covnode series choose ser-3f9c0a1b2c4d`
     """
+    node = node_of(home)
     try:
-        with node_of(home).transaction() as session:
+        with node.transaction() as session:
+            refuse_without_files(node, session, series_id)
             studies.choose_by_hand(session, series_id)
     except StaleClaim:
         raise ConfigurationError(

@@ -4,13 +4,10 @@ Asked by the SCP and by STOW-RS, before an association and before each instance.
 anything to make room.
 """
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-_GB = 1_000_000_000
-# It opens again with this much more room than it closes at, so that it does not flutter.
-_HYSTERESIS = 1.1
+from covnode.disk import Watermark
 
 
 @dataclass
@@ -28,14 +25,13 @@ class Gate:
     folder: Path
     min_free_gb: float
     told: str | None = None
-    _full: str | None = None
+    _watermark: Watermark = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._watermark = Watermark(self.folder, self.min_free_gb)
 
     def closed_because(self) -> str | None:
         """Return why nothing may be taken now, as a sentence for the log; None while it is open."""
-        disk = os.statvfs(self.folder)
-        free_gb = disk.f_bavail * disk.f_frsize / _GB
-        is_full = free_gb < self.min_free_gb * (_HYSTERESIS if self._full else 1.0)
-        self._full = (
-            f"the disk of the spool has {free_gb:.1f} GB free, less than receive.min_free_gb" if is_full else None
-        )
-        return self._full or self.told
+        if self._watermark.is_below():
+            return f"the disk of the spool has {self._watermark.free_gb:.1f} GB free, less than receive.min_free_gb"
+        return self.told

@@ -124,6 +124,10 @@ class Spool:
             is_older = self._known[series_digest] = any(map(is_of_older_release, _instance_names(folder)))
         return folder, is_older
 
+    def forget_folder(self, series_digest: str) -> None:
+        """Look anew whether the folder of a series is there."""
+        self._known.pop(series_digest, None)
+
 
 class IncomingFile:
     """An instance that is arriving; `keep` makes it durable, and `close` ends it in any case."""
@@ -188,7 +192,13 @@ class IncomingFile:
             with os.fdopen(self._descriptor, "rb", closefd=False) as file:
                 file.seek(self._start)
                 content = digest_of_older_release(file)
-        size_bytes = self._place(folder, f"{content}.dcm")
+        try:
+            size_bytes = self._place(folder, f"{content}.dcm")
+        except FileNotFoundError:
+            # Retention has removed the folder with the last of its files, or the file while it was being looked at.
+            self._spool.forget_folder(of_series.series_digest)
+            folder, _ = self._spool.folder_of(of_series.series_digest)
+            size_bytes = self._place(folder, f"{content}.dcm")
         return self._spool.arrived(values, command, content, size_bytes, f"{of_series.series_digest}/{content}.dcm")
 
     def _place(self, folder: str, name: str) -> int:
@@ -218,6 +228,8 @@ class IncomingFile:
         with final.open("rb") as file:
             os.fsync(file.fileno())
         sync_folder(final.parent)
+        # The last thing, and by name: retention moves a file aside before it removes it, and puts a young one back.
+        os.utime(final)
         return final.stat().st_size
 
     def _first_bytes(self, count: int) -> bytes:

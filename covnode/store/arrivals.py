@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from covnode.clock import utc_now
 from covnode.records.arrival import ArrivedInstance
 from covnode.records.job import SeriesState
+from covnode.store.series import FILES_REMOVED
 from covnode.store.sessions import new_id
 from covnode.store.tables import InstanceRow, SeriesRow, StudyRow
 
@@ -55,6 +56,7 @@ def record(session: Session, arrivals: Sequence[ArrivedInstance], late: LatePoli
     if rows:
         session.connection().execute(sa.insert(InstanceRow), rows)
     _note(session, parts, added, now)
+    _note_return(session, {known[_name(arrived)] for arrived in arrivals}, now)
     return [known[_name(arrived)] for arrived in arrivals]
 
 
@@ -62,17 +64,15 @@ def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[st
     """Return those files of one folder of the spool (names relative to the spool) whose content no row knows.
 
     A content that was recorded from another folder is known: older releases named the folders differently, and the
-    sender that sends it again leaves it in both.
+    sender that sends it again leaves it in both. What retention removed and somebody sent again is to be recorded anew.
     """
-    whole = sa.select(SeriesRow.series_id, SeriesRow.study_id).where(
-        sa.or_(SeriesRow.series_digest == folder, SeriesRow.series_id == folder)
-    )
+    whole = sa.select(SeriesRow).where(sa.or_(SeriesRow.series_digest == folder, SeriesRow.series_id == folder))
     of_folder: set[str] = set()
-    for series_id, study_id in session.execute(whole).tuples():
-        of_folder.add(series_id)
-        if study_id is not None:
-            parts = session.scalars(_later_parts([study_id]))
-            of_folder |= {part.series_id for part in parts if _whole(part) == folder}
+    for row in session.scalars(whole).all():
+        parts: list[SeriesRow] = []
+        if row.study_id is not None:
+            parts = list(session.scalars(_later_parts([row.study_id])))
+        of_folder |= {part.series_id for part in (row, *parts) if part.files_held and folder in _folders(part)}
     query = sa.select(InstanceRow.file_name, InstanceRow.content_digest).where(InstanceRow.series_id.in_(of_folder))
     recorded: set[str] = set()
     for file_name, content in session.execute(query).tuples():
@@ -81,9 +81,13 @@ def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[st
 
 
 def file_names(session: Session, after_id: int = 0, limit: int = 10_000) -> list[tuple[int, str, str]]:
-    """Return (instance id, series id, file name relative to the spool) of the next instances behind an id, in order."""
-    query = sa.select(InstanceRow.instance_id, InstanceRow.series_id, InstanceRow.file_name)
-    page = query.where(InstanceRow.instance_id > after_id).order_by(InstanceRow.instance_id).limit(limit)
+    """Return (instance id, series id, file name relative to the spool) of the next instances behind an id, in order.
+
+    Those of series that retention has removed files of are left out.
+    """
+    query = sa.select(InstanceRow.instance_id, InstanceRow.series_id, InstanceRow.file_name).join(SeriesRow)
+    page = query.where(InstanceRow.instance_id > after_id, SeriesRow.files_removed_at.is_(None))
+    page = page.order_by(InstanceRow.instance_id).limit(limit)
     return list(session.execute(page).tuples())
 
 
@@ -150,6 +154,11 @@ def _later_parts(study_ids: Collection[str]) -> sa.Select[SeriesRow]:
 def _whole(row: SeriesRow) -> str:
     """Return the digest of the series that a row is a part of."""
     return row.series_digest.split(_PART)[0]
+
+
+def _folders(row: SeriesRow) -> tuple[str, str]:
+    """Return the names of the folders of the spool in which the files of a series lie: ours, and an older release's."""
+    return _whole(row), row.series_id
 
 
 def _series_for(
@@ -223,3 +232,18 @@ def _note(session: Session, parts: Mapping[str, list[SeriesRow]], added: Mapping
     session.flush()
     if fed:
         session.execute(sa.update(StudyRow).where(StudyRow.study_id.in_(fed)).values(last_instance_at=now))
+
+
+def _note_return(session: Session, series_ids: Collection[str], now: datetime) -> None:
+    """Note that files lie in the spool again of series whose files retention had removed.
+
+    One that waits for its files is judged again: whether it is complete, and whether all of them are back.
+    """
+    removed = sa.and_(SeriesRow.series_id.in_(series_ids), SeriesRow.files_removed_at.is_not(None))
+    for row in session.scalars(sa.select(SeriesRow).where(removed).with_for_update()).all():
+        row.files_held = True
+        row.last_instance_at = now
+        if row.state == SeriesState.QUARANTINED and row.reason_code == FILES_REMOVED:
+            row.state = SeriesState.RECEIVING
+            row.state_at = now
+            row.completeness = row.evidence = row.reason_code = row.reason = None

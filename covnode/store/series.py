@@ -14,6 +14,7 @@ from covnode.store.sessions import guarded
 from covnode.store.tables import InstanceRow, SeriesRow
 
 IDENTITY_CONFLICT = "identity_conflict"
+FILES_REMOVED = "files_removed"
 _CONFLICT_ACCEPTED = "identity_conflict_accepted"
 
 

@@ -132,16 +132,20 @@ def choose_by_hand(session: Session, series_id: str) -> None:
     """Have a series analysed because a person says so, and make it the choice of its study.
 
     What was chosen before goes on; no series that comes later takes the place of this one. A series whose work gave
-    way to a better one is analysed anew, as its next revision. StaleClaim when the series is neither of this, nor
-    complete, nor passed over.
+    way to a better one is analysed anew, as its next revision; so is one that was not analysed and was sent again after
+    retention had removed its files. StaleClaim when the series is none of these, nor complete, nor passed over.
     """
-    gave_way = sa.exists(
+    may_be_anew = sa.exists(
         sa.select(AnalysisRow.analysis_id)
         .outerjoin(DeliveryRow, DeliveryRow.analysis_id == AnalysisRow.analysis_id)
         .where(
             AnalysisRow.series_id == SeriesRow.series_id,
             AnalysisRow.revision == SeriesRow.revision,
-            sa.or_(AnalysisRow.reason_code == _BETTER_SERIES, DeliveryRow.reason_code == _BETTER_SERIES),
+            sa.or_(
+                AnalysisRow.reason_code == _BETTER_SERIES,
+                DeliveryRow.reason_code == _BETTER_SERIES,
+                sa.and_(AnalysisRow.state == AnalysisState.NOT_ANALYSED, SeriesRow.files_removed_at.is_not(None)),
+            ),
         )
     )
     is_handed_over = SeriesRow.state == SeriesState.HANDED_OVER
@@ -153,7 +157,8 @@ def choose_by_hand(session: Session, series_id: str) -> None:
         .where(
             SeriesRow.series_id == series_id,
             sa.or_(
-                SeriesRow.state.in_((SeriesState.NOT_CHOSEN, SeriesState.COMPLETE)), sa.and_(is_handed_over, gave_way)
+                SeriesRow.state.in_((SeriesState.NOT_CHOSEN, SeriesState.COMPLETE)),
+                sa.and_(is_handed_over, may_be_anew),
             ),
         )
         .values(

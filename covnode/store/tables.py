@@ -58,6 +58,7 @@ class SeriesRow(Base):
     """A series that came in.
 
     ``completeness`` is the evidence as a sentence, ``evidence`` as figures; ``score_sheet`` why it was chosen or not.
+    ``files_removed_at`` is when retention last removed its files; ``files_held``: some may lie on disk (again).
     """
 
     __tablename__ = "series"
@@ -79,6 +80,8 @@ class SeriesRow(Base):
     intake_attempts: Mapped[int] = mapped_column(default=0)
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
+    files_removed_at: Mapped[datetime | None]
+    files_held: Mapped[bool] = mapped_column(default=True, server_default=sa.true())
 
 
 class InstanceRow(Base):

@@ -18,6 +18,7 @@ from covnode.store.vault import IdentityVault
 from covnode.wiring.deidentify_profile import profile_of_the_node
 from covnode.wiring.node import Node
 from covnode.wiring.patients import PatientsInStore
+from covnode.wiring.retention import quarantine_without_files
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
 
 _MAX_ATTEMPTS = 3
@@ -89,13 +90,22 @@ class TakingIn:
 
     def _take(self, row: SeriesRow) -> None:
         try:
-            self.intake.take(row.series_id)
+            if not self._is_without_files(row):
+                self.intake.take(row.series_id)
         except StaleClaim:
             get_logger().info("series_reopened", series_id=row.series_id)
         except TransientError:
             raise
         except Exception as error:  # noqa: BLE001 (the edge of the loop: one series must not stop the others)
             self._set_back(row, error)
+
+    def _is_without_files(self, row: SeriesRow) -> bool:
+        """Whether retention removed files of it; then it goes to quarantine."""
+        with self.node.transaction() as session:
+            reason = quarantine_without_files(self.node, session, row)
+        if reason is not None:
+            get_logger().error("series_quarantined", series_id=row.series_id, code=series.FILES_REMOVED, reason=reason)
+        return reason is not None
 
     def _set_back(self, row: SeriesRow, error: Exception) -> None:
         """Note a failure; after several that may be the series' own, stop it where a person sees it."""

@@ -28,7 +28,11 @@ from covnode.store.sessions import Transaction, transactions
 SUPERVISED = "COVNODE_SUPERVISED"
 """Set by the supervisor: standard input is then a pipe that ends when the supervisor does."""
 
+PROCESSES = ("supervisor", "receiver", "worker", "sender")
+"""Every long-running process of a home; each holds its lock."""
+
 _HANDLER_PAUSE_S = 10.0
+_ROOM_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,8 @@ class RoleOfJobs:
         How long a running job may go on when the process is asked to stop.
     slot
         Which of several processes of the role on this host.
+    has_room
+        Whether what a job writes has a place; a job waits, queued, until it has.
     """
 
     name: str
@@ -155,6 +161,7 @@ class RoleOfJobs:
     queues: list[str]
     concurrency: int
     grace_s: int
+    has_room: Callable[[], bool]
     slot: int = 0
 
 
@@ -174,7 +181,9 @@ def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[
         # be written down in our tables is tried until it is, and a process that stops leaves the job open.
         while not stopping.is_set():
             try:
-                return handler(subject_id, enqueues)
+                if role.has_room():
+                    return handler(subject_id, enqueues)
+                stopping.wait(_ROOM_PAUSE_S)
             except Exception as error:  # noqa: BLE001 (the edge of the loop)
                 get_logger().error("job_interrupted", subject_id=subject_id, error=type(error).__name__)
                 stopping.wait(_HANDLER_PAUSE_S)

@@ -22,6 +22,8 @@ from covnode.wiring.intake import TakingIn, build_intake
 from covnode.wiring.node import Node, open_process, stop_event
 from covnode.wiring.reconciliation import reconcile
 from covnode.wiring.recorder import Recorder
+from covnode.wiring.retention import retain
+from covnode.wiring.room import DiskWarnings
 
 _TICK_S = 0.5
 _SUPERVISION_S = 0.25
@@ -95,19 +97,23 @@ class Receiver:
 
     def _supervise(self, stopping: threading.Event) -> None:
         self._doors.keep_running()
+        disks = DiskWarnings(self._node)
         get_logger().info("listening", ae_title=self._node.settings.node.ae_title, **self._doors.ports)
         while not stopping.wait(_SUPERVISION_S):
             try:
                 self._doors.keep_running()
                 self._recorder.watch()
+                disks.look()
             except Exception as error:  # noqa: BLE001 (the edge of the loop: no process can be started now)
                 get_logger().error("doors_not_supervised", error=type(error).__name__)
 
     def _reconcile(self, stopping: threading.Event) -> None:
         reconcile(self._node, self._spool, stopping)
         self._reconciled.set()
+        retain(self._node, stopping)
         while not stopping.wait(_RECONCILE_S):
             reconcile(self._node, self._spool, stopping, _SETTLED_S)
+            retain(self._node, stopping)
 
     def _commit(self, stopping: threading.Event) -> None:
         # A commitment asked for before the restart is answered when every file of the spool has its row.

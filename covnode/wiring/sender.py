@@ -32,6 +32,7 @@ from covnode.wiring.destinations import (
     probe_pause_s,
 )
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
+from covnode.wiring.room import needs_of, room_for_jobs
 from covnode.wiring.setbacks import Cause, cause_of, in_words
 
 _ROLE = "sender"
@@ -207,5 +208,7 @@ def run_sender(home: Home) -> None:
     watch = DestinationWatch(node)
     job = DeliveryJob(DeliveriesInStore(node, watch), DeliveryStages(node, vault))
     watch.start()
-    role = RoleOfJobs(_ROLE, _KIND, _queues(node), node.settings.deliver.associations, grace_s=10)
+    has_room = room_for_jobs(needs_of(node)[_ROLE])
+    concurrency = node.settings.deliver.associations
+    role = RoleOfJobs(_ROLE, _KIND, _queues(node), concurrency, grace_s=10, has_room=has_room)
     run_jobs(node, role, job.run, on_stop=lambda: None)

@@ -31,6 +31,7 @@ from covnode.wiring.devices import devices_of, threads_of
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, hold_lock, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan, within_memory
+from covnode.wiring.room import needs_of, room_for_jobs
 
 _ROLE = "worker"
 _POLL_S = 0.5
@@ -255,5 +256,6 @@ def run_worker(home: Home, slot: int) -> None:
     job = AnalysisJob(records, child.infer)
     # No grace: an analysis may take minutes, and its child ends with this process.
     kind = JobKind.ANALYSIS
-    role = RoleOfJobs(_ROLE, kind, [queue_name(kind)], concurrency=1, grace_s=0, slot=slot)
+    has_room = room_for_jobs(needs_of(node)[_ROLE])
+    role = RoleOfJobs(_ROLE, kind, [queue_name(kind)], concurrency=1, grace_s=0, has_room=has_room, slot=slot)
     run_jobs(node, role, job.run, on_stop=records.stopping)

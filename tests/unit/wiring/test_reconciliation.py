@@ -1,18 +1,15 @@
 """The spool against the database: all that is durable gets its row, and nothing bad ends it before its end."""
 
-import io
 import os
 import threading
 
 import pytest
 import sqlalchemy as sa
-from pydicom import Dataset, dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from spooled import ROOT, keep
 from structlog.testing import capture_logs
 
 from covnode.deidentify import key_file
 from covnode.errors import RowExists, RowRefused, TransientError
-from covnode.receive.file_meta import StoreCommand
 from covnode.receive.spool import Spool
 from covnode.settings import Home, Settings
 from covnode.store import arrivals
@@ -20,8 +17,6 @@ from covnode.store.tables import InstanceRow, SeriesRow
 from covnode.wiring import reconciliation
 from covnode.wiring.node import Node
 from covnode.wiring.reconciliation import reconcile
-
-ROOT = "1.2.826.0.1.3680043.9"
 
 
 @pytest.fixture
@@ -42,22 +37,6 @@ def spool(node):
 def no_pauses(monkeypatch):
     for pause in ("_AGAIN_S", "_SECOND_S"):
         monkeypatch.setattr(reconciliation, pause, 0.001)
-
-
-def keep(spool, number, series=1):
-    """Make an instance durable, as a door does, and return what the door would have told."""
-    ds = Dataset()
-    ds.SOPClassUID = CTImageStorage
-    ds.SOPInstanceUID = f"{ROOT}.3.{series}.{number}"
-    ds.StudyInstanceUID = f"{ROOT}.1"
-    ds.SeriesInstanceUID = f"{ROOT}.2.{series}"
-    ds.PatientID = "MRN"
-    ds.PatientName = "DOE^JANE"
-    buffer = io.BytesIO()
-    dcmwrite(buffer, ds, implicit_vr=False, little_endian=True)
-    file = spool.begin(StoreCommand(CTImageStorage, ds.SOPInstanceUID, ExplicitVRLittleEndian, "CT"))
-    file.write(buffer.getvalue())
-    return file.keep()
 
 
 def start(node, spool):
