@@ -10,6 +10,7 @@ import typer
 
 from covnode.cli import (
     analyse,
+    chaos,
     config,
     db,
     deidentify,
@@ -49,6 +50,7 @@ app.command("fetch")(fetch.fetch)
 app.command("phantom")(phantom.phantom)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
+app.command("chaos")(chaos.chaos)
 app.command("stand-in-pacs")(demo.stand_in_pacs)
 app.add_typer(config.app, name="config")
 app.add_typer(peer.app, name="peer")

@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from covnode.logs import get_logger
 from covnode.settings import Home
 from covnode.wiring.node import SUPERVISED, open_process, stop_event
-from covnode.wiring.restarts import Restarts
+from covnode.wiring.restarts import LONGEST_PAUSE_S, Restarts
 
 ROLES = ("receive", "work", "send")
 _CHECK_S = 0.25
@@ -25,8 +25,9 @@ class _Role:
 
     name: str
     home: Home
+    module: str
+    restarts: Restarts
     process: "subprocess.Popen[bytes] | None" = None
-    restarts: Restarts = field(default_factory=Restarts)
 
     def keep_running(self) -> None:
         if self.process is not None:
@@ -38,7 +39,7 @@ class _Role:
             get_logger().error("role_ended", ended=self.name, exit_code=code, starts_again_in_s=pause_s)
         if self.restarts.is_due():
             self.restarts.started()
-            command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
+            command = [sys.executable, "-m", self.module, self.name, "--home", str(self.home.root)]
             environment = {**os.environ, SUPERVISED: "1"}
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (our own)
             get_logger().info("role_started", started=self.name, pid=self.process.pid)
@@ -54,11 +55,19 @@ class _Role:
             self.process.wait()
 
 
-def serve(home: Home) -> None:
-    """Run all roles until asked to stop."""
+def serve(home: Home, *, module: str = "covnode", longest_pause_s: float = LONGEST_PAUSE_S) -> None:
+    """Run all roles until asked to stop.
+
+    Parameters
+    ----------
+    module
+        What Python runs as a role: ``python -m MODULE ROLE --home HOME``.
+    longest_pause_s
+        The longest pause before a role that ended is started again.
+    """
     open_process(home, "supervisor")
     stopping = stop_event()
-    roles = [_Role(name, home) for name in ROLES]
+    roles = [_Role(name, home, module, Restarts(longest_pause_s)) for name in ROLES]
     try:
         while not stopping.wait(_CHECK_S):
             for role in roles:
