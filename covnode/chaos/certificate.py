@@ -82,7 +82,7 @@ class Certificate:
                     "action": str(run.case.action),
                     "reached": len(run.firings),
                     "took_s": round(run.took_s, 1),
-                    "pushed": list(run.series),
+                    "series": run.series,
                     "in_flight": list(in_flight),
                 }
                 for run, in_flight in zip(self.runs, self.in_flight, strict=True)

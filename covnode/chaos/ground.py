@@ -36,8 +36,8 @@ _SETTINGS = {
     "RECEIVE__MIN_FREE_GB": "0.01",
     "COMPLETENESS__IDLE_S": "0.5",
     "COMPLETENESS__GAP_IDLE_S": "2",
-    "COMPLETENESS__OPEN_IDLE_S": "3",
-    "COMPLETENESS__ABORTED_IDLE_S": "3",
+    "COMPLETENESS__OPEN_IDLE_S": "2",
+    "COMPLETENESS__ABORTED_IDLE_S": "2",
     "CHOICE__ANALYSE": "all",
     "CHOICE__STUDY_IDLE_S": "0",
     "WORKER__DEVICE": "cpu",
@@ -84,6 +84,8 @@ class Surroundings:
         Of the nodes that ``new_node`` makes.
     free_port
         Returns a port that nobody listens on.
+    patience_s
+        How long a series may take to come to its end; after that it counts as lost.
     """
 
     folder: Path
@@ -91,6 +93,7 @@ class Surroundings:
     ae_title: str
     free_port: Callable[[], int]
     module: str = "covnode.chaos.entry"
+    patience_s: float = 90.0
 
 
 class Ground:
@@ -113,6 +116,7 @@ class Ground:
         environment = {f"COVNODE__{key}": value for key, value in _SETTINGS.items()}
         environment |= {"COVNODE__DATABASE__URL": self.database.url, FOLDER: str(self.switches.folder)}
         self._home = home
+        self.patience_s = around.patience_s
         self._module = around.module
         self._environment = environment
         self._node = around.new_node(home.root, environment, around.module)
@@ -164,28 +168,27 @@ class Ground:
             return False
         return is_delivered(series, self.pacs.of_study(series.study_uid)) or self._letter(series) is not None
 
-    def wait_settled(self, series: PushedSeries, timeout_s: float) -> bool:
-        """Return whether the series came to its end in time."""
-        until_s = time.monotonic() + timeout_s
-        while time.monotonic() < until_s and not self.stopping.is_set():
-            if self.has_settled(series):
-                return True
+    def wait_settled(self, series: PushedSeries) -> None:
+        """Return when the series came to its end, or patience did."""
+        until_s = time.monotonic() + self.patience_s
+        while time.monotonic() < until_s and not self.stopping.is_set() and not self.has_settled(series):
             self.pacs.wait(_LOOK_AT_TABLES_S)
-        return False
 
-    def wait_idle(self, timeout_s: float) -> bool:
-        """Return whether nothing is on its way through the node any more."""
-        until_s = time.monotonic() + timeout_s
+    def wait_idle(self) -> None:
+        """Return when nothing is on its way through the node any more, or patience came to its end."""
+        until_s = time.monotonic() + self.patience_s
         while time.monotonic() < until_s:
-            try:
-                with self._transaction() as session:
-                    at_work = is_at_work(session)
-            except TransientError:
-                at_work = True
-            if not at_work and all(map(self.has_settled, self.modality.series)):
-                return not self.stopping.wait(_LAST_SENDS_S)
+            if not self._is_at_work() and all(map(self.has_settled, self.modality.series)):
+                self.stopping.wait(_LAST_SENDS_S)
+                return
             self.stopping.wait(_LOOK_AT_TABLES_S)
-        return False
+
+    def _is_at_work(self) -> bool:
+        try:
+            with self._transaction() as session:
+                return is_at_work(session)
+        except TransientError:
+            return True
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Return whether what another process brings about, and cannot announce here, came true in time."""

@@ -1,11 +1,12 @@
 """Which cases are run: what happens at which transition, and in which order."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from covnode.chaos.points import OF_JOBS, POINTS, Need, Point, Role
 from covnode.chaos.switches import Action
 from covnode.errors import ConfigurationError
+from covnode.store.analyses import MAX_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,6 @@ class Plan:
 
 
 _LANES: tuple[tuple[Role, ...], ...] = ((Role.DOOR, Role.RECEIVE), (Role.WORK, Role.INFER), (Role.SEND,))
-_MAX_ATTEMPTS = 3
 _LATE = (("work.analysed", Action.FREEZE), ("receive.handed_over", Action.KILL), ("send.stored", Action.FREEZE))
 
 # Some of the longer cases, for a run that is to end within minutes: each shows what a kill does not.
@@ -90,16 +90,41 @@ def _is_meant(point: Point, action: Action) -> bool:
 
 
 def _plan(name: str, chosen: Callable[[Point, Action], bool], late_slices: int) -> Plan:
-    cases = [Case(point, action) for point in POINTS for action in Action if chosen(point, action)]
+    cases = [Case(point, action) for action in Action for point in POINTS if chosen(point, action)]
     late = [Case(find(point), action, late_slice=True) for point, action in _LATE[:late_slices]]
     beside = [case for case in (*cases, *late) if case.action is not Action.CUT]
-    poison = Case(find("infer.begun"), Action.KILL, times=_MAX_ATTEMPTS)
+    poison = Case(find("infer.begun"), Action.KILL, times=MAX_ATTEMPTS)
     return Plan(
         name=name,
         lanes=tuple(tuple(case for case in beside if case.point.role in roles) for roles in _LANES),
         alone=(*(case for case in cases if case.action is Action.CUT), poison),
         small_disk=True,
     )
+
+
+def chains(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
+    """Group the cases of a lane: those of a group hit the same series, at one transition after the other.
+
+    Kills alone are grouped, in the order of the transitions; an analysis that dies too often is given up, so that the
+    worker's groups are short.
+    """
+    group: list[Case] = []
+    for case in cases:
+        if group and not (_may_follow(case) and _may_follow(group[-1]) and len(group) < _most(case)):
+            yield tuple(group)
+            group = []
+        group.append(case)
+    if group:
+        yield tuple(group)
+
+
+def _may_follow(case: Case) -> bool:
+    plain = case.times == 1 and not case.late_slice
+    return plain and case.action is Action.KILL and case.point.need is Need.SERIES
+
+
+def _most(case: Case) -> int:
+    return MAX_ATTEMPTS - 1 if case.point.role in {Role.WORK, Role.INFER} else len(POINTS)
 
 
 def find(name: str) -> Point:

@@ -17,7 +17,6 @@ from covnode.chaos.proof import SeriesFate
 
 _DISK_MB = 64
 _FULL_S = 6.0
-_SETTLES_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def run_small_disk(folder: Path, new_ground: Callable[[Path], Ground]) -> DiskRu
     try:
         with new_ground(folder) as ground:
             refusals = _fill_while_at_work(folder, ground)
-            ground.wait_idle(_SETTLES_S)
+            ground.wait_idle()
             fates = tuple(map(ground.fate_of, ground.modality.series))
             return DiskRun(None, refusals, fates, tuple(ground.stale_writes))
     finally:
@@ -75,7 +74,7 @@ def _fill_while_at_work(folder: Path, ground: Ground) -> int:
     pusher.start()
     ground.stopping.wait(_FULL_S)
     ballast.unlink()
-    pusher.join(_SETTLES_S)
+    pusher.join(ground.patience_s)
     return refused.refusals
 
 

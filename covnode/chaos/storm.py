@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from covnode.chaos.ground import Ground
-from covnode.chaos.plan import Case, Plan, find
+from covnode.chaos.plan import Case, Plan, chains, find
 from covnode.chaos.points import OF_JOBS, Need
 from covnode.chaos.pushes import PushedSeries
 from covnode.chaos.switches import Action, Firing
@@ -22,8 +22,6 @@ from covnode.chaos.switches import Action, Firing
 FROZEN_S = 15.0
 _FIRES_S = 60.0
 _PUSHES = 3
-_SETTLES_S = 90.0
-_IDLE_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,14 @@ class CaseRun:
     firings
         One for each time that the point was reached.
     series
-        Numbers of the series that were pushed for it.
+        Number of the series that was pushed for it, or was on its way by then.
+    took_s
+        Until the point was reached and what belongs to it was done.
     """
 
     case: Case
     firings: tuple[Firing, ...]
-    series: tuple[int, ...]
+    series: int
     took_s: float
 
     @property
@@ -77,33 +77,38 @@ class Storm:
         finally:
             for pid in list(self._frozen):
                 self._thaw(pid)
-        self._ground.wait_idle(_IDLE_S)
+        self._ground.wait_idle()
         return runs
 
     def _lane(self, cases: Sequence[Case]) -> list[CaseRun]:
-        return [self._run(case) for case in cases if not self._ground.stopping.is_set()]
+        return [run for chain in chains(cases) for run in self._chain(chain)]
 
-    def _run(self, case: Case) -> CaseRun:
-        started_s = time.monotonic()
-        firings: list[Firing] = []
+    def _chain(self, cases: Sequence[Case]) -> list[CaseRun]:
+        """Run cases that hit the same series, one after the other, and return when it came to its end."""
         pushed: list[PushedSeries] = []
         with contextlib.ExitStack() as until_settled:
-            with self._need(case):
-                for _ in range(case.times):
-                    self._ground.switches.arm(case.point.name, case.action)
-                    firing = self._reached(case, pushed)
-                    if firing is None:
-                        self._ground.switches.disarm(case.point.name)
-                        break
-                    firings.append(firing)
-                    if case.late_slice:
-                        self._push(pushed[-1])
-                    if case.action is Action.FREEZE and case.point.role in OF_JOBS:
-                        until_settled.enter_context(self._ground.standby(case.point.role))
-                    self._finish(case, firing)
+            runs = [self._run(case, pushed, until_settled) for case in cases if not self._ground.stopping.is_set()]
             for series in pushed:
-                self._ground.wait_settled(series, _SETTLES_S)
-        run = CaseRun(case, tuple(firings), tuple(each.number for each in pushed), time.monotonic() - started_s)
+                self._ground.wait_settled(series)
+        return runs
+
+    def _run(self, case: Case, pushed: list[PushedSeries], until_settled: contextlib.ExitStack) -> CaseRun:
+        started_s = time.monotonic()
+        firings: list[Firing] = []
+        with self._need(case):
+            for _ in range(case.times):
+                self._ground.switches.arm(case.point.name, case.action)
+                firing = self._reached(case, pushed)
+                if firing is None:
+                    self._ground.switches.disarm(case.point.name)
+                    break
+                firings.append(firing)
+                if case.late_slice:
+                    self._push(pushed[-1])
+                if case.action is Action.FREEZE and case.point.role in OF_JOBS:
+                    until_settled.enter_context(self._ground.standby(case.point.role))
+                self._finish(case, firing)
+        run = CaseRun(case, tuple(firings), pushed[-1].number, time.monotonic() - started_s)
         self._tell(run)
         return run
 
