@@ -1,5 +1,6 @@
 """Runs a plan from its beginning to the certificate: the front door of the chaos, called by ``covnode chaos``."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -65,11 +66,14 @@ def _in_flight(
     return tuple(
         one.number
         for one, objects in zip(series, stored, strict=True)
-        if any(
-            one.pushed_at_s <= firing.at_s <= max((item.at_s for item in objects), default=firing.at_s)
-            for firing in run.firings
-        )
+        if any(one.pushed_at_s <= firing.at_s <= _end_s(one, objects) for firing in run.firings)
     )
+
+
+def _end_s(series: PushedSeries, objects: Sequence[StoredObject]) -> float:
+    """Return when the last thing was seen of a series."""
+    settled_s = math.inf if series.settled_at_s is None else series.settled_at_s
+    return max((settled_s, *(item.at_s for item in objects)))
 
 
 def _without_excuse(fate: SeriesFate, excused: set[int]) -> SeriesFate:

@@ -166,7 +166,10 @@ class Ground:
         """Whether the series came to its end: delivered, or a dead letter."""
         if len(series.answered) < len(series.files):
             return False
-        return is_delivered(series, self.pacs.of_study(series.study_uid)) or self._letter(series) is not None
+        settled = is_delivered(series, self.pacs.of_study(series.study_uid)) or self._letter(series) is not None
+        if settled and series.settled_at_s is None:
+            series.settled_at_s = time.monotonic()
+        return settled
 
     def wait_settled(self, series: PushedSeries) -> None:
         """Return when the series came to its end, or patience did."""

@@ -92,12 +92,13 @@ def _is_meant(point: Point, action: Action) -> bool:
 def _plan(name: str, chosen: Callable[[Point, Action], bool], late_slices: int) -> Plan:
     cases = [Case(point, action) for action in Action for point in POINTS if chosen(point, action)]
     late = [Case(find(point), action, late_slice=True) for point, action in _LATE[:late_slices]]
-    beside = [case for case in (*cases, *late) if case.action is not Action.CUT]
+    apart = [case for case in cases if case.action is Action.CUT or case.point.need is Need.WORKER_LOST]
+    beside = [case for case in (*cases, *late) if case not in apart]
     poison = Case(find("infer.begun"), Action.KILL, times=MAX_ATTEMPTS)
     return Plan(
         name=name,
         lanes=tuple(tuple(case for case in beside if case.point.role in roles) for roles in _LANES),
-        alone=(*(case for case in cases if case.action is Action.CUT), poison),
+        alone=(*apart, poison),
         small_disk=True,
     )
 

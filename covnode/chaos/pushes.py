@@ -40,6 +40,8 @@ class PushedSeries:
         SOP Instance UIDs that the node answered for with Success.
     refusals
         How often an association ended before everything was answered.
+    settled_at_s
+        When it was seen first that it came to its end.
     """
 
     number: int
@@ -48,6 +50,7 @@ class PushedSeries:
     pushed_at_s: float = field(default_factory=time.monotonic)
     answered: set[str] = field(default_factory=set)
     refusals: int = 0
+    settled_at_s: float | None = None
 
 
 @cache

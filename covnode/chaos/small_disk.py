@@ -4,6 +4,7 @@ The disk is a tmpfs, which only root may mount, outside of a confined container:
 says so.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from covnode.chaos.proof import SeriesFate
 
 _DISK_MB = 64
 _FULL_S = 6.0
+_CHUNK = bytes(1 << 16)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,10 @@ def _fill_while_at_work(folder: Path, ground: Ground) -> int:
 
 def _fill(ballast: Path) -> None:
     """Take all the room that there is."""
-    state = os.statvfs(ballast.parent)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize)
+    try:
+        with ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(_CHUNK)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise

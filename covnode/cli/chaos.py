@@ -1,6 +1,7 @@
 """``covnode chaos``: a node of its own is killed, frozen and cut off at every transition, and nothing may be lost."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import typer
 from covnode.cli.console import JsonOption, print_json, stderr, stdout
 from covnode.cli.local_node import NODE_AE, LocalNode, free_port
 from covnode.errors import ConfigurationError
+from covnode.settings import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
     from covnode.chaos.storm import CaseRun
@@ -62,6 +64,8 @@ def chaos(
     folder = work or Path(tempfile.mkdtemp(prefix="covnode-chaos-"))
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder} is not empty: name another folder by --work.")
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+        del os.environ[name]  # what overrides the configuration of the site's node is not for this one
     stderr.print(f"{len(plan.cases)} cases; the node's log: {folder / 'storm' / 'home.log'}", highlight=False)
     certificate = certify(plan, Surroundings(folder, new_node, NODE_AE, free_port), _tell, postgresql=postgresql)
     if out is not None:
