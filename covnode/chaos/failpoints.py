@@ -30,22 +30,22 @@ def install(role: Role, switches: Switches) -> None:
             if role is _role_of(target):
                 wrap(target, told)
     for point in POINTS:
-        if point.role is role:
-            wrap(point.target, functools.partial(_reaching, point, switches))
+        if role in {point.role, point.also}:
+            wrap(point.target, functools.partial(_reaching, point, role, switches))
 
 
 def _role_of(target: str) -> Role:
     return Role.WORK if target.startswith("covnode.wiring.worker:") else Role.SEND
 
 
-def _reaching(point: Point, switches: Switches, call: Callable[..., Any]) -> Callable[..., Any]:
+def _reaching(point: Point, role: Role, switches: Switches, call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def reaching(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 (whatever the target takes and gives)
         if not point.after:
-            switches.reached(point.name, point.role)
+            switches.reached(point.name, role)
         result = call(*arguments, **keywords)
         if point.after:
-            switches.reached(point.name, point.role)
+            switches.reached(point.name, role)
         return result
 
     return reaching

@@ -62,6 +62,7 @@ class Plan:
 
 
 _LANES: tuple[tuple[Role, ...], ...] = ((Role.DOOR, Role.RECEIVE), (Role.WORK, Role.INFER), (Role.SEND,))
+_MOST_KILLS = 5
 _LATE = (("work.analysed", Action.FREEZE), ("receive.handed_over", Action.KILL), ("send.stored", Action.FREEZE))
 
 # Some of the longer cases, for a run that is to end within minutes: each shows what a kill does not.
@@ -106,8 +107,8 @@ def _plan(name: str, chosen: Callable[[Point, Action], bool], late_slices: int) 
 def chains(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
     """Group the cases of a lane: those of a group hit the same series, at one transition after the other.
 
-    Kills alone are grouped, in the order of the transitions; an analysis that dies too often is given up, so that the
-    worker's groups are short.
+    Kills alone are grouped, in the order of the transitions. An analysis that dies too often is given up, and a
+    receiver that is killed all the time lets nothing through to the other lanes: so the groups are short.
     """
     group: list[Case] = []
     for case in cases:
@@ -125,7 +126,7 @@ def _may_follow(case: Case) -> bool:
 
 
 def _most(case: Case) -> int:
-    return MAX_ATTEMPTS - 1 if case.point.role in {Role.WORK, Role.INFER} else len(POINTS)
+    return MAX_ATTEMPTS - 1 if case.point.role in {Role.WORK, Role.INFER} else _MOST_KILLS
 
 
 def find(name: str) -> Point:

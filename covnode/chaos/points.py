@@ -39,6 +39,8 @@ class Point:
         ``module:name`` of a function, or ``module:Class.name`` of a method.
     after
         Whether it is reached when the call has returned, and not before it.
+    also
+        Another role that may come to it, whichever is first.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Point:
     target: str
     after: bool
     need: Need = Need.SERIES
+    also: Role | None = None
 
 
 OF_JOBS = (Role.WORK, Role.SEND)
@@ -113,6 +116,10 @@ POINTS = (
     Point("send.retry.uncommitted", _SEND, "covnode.store.deliveries:retry_later", after=True, need=Need.PACS_AWAY),
     Point("send.retry.enqueue.uncommitted", _SEND, _ENQUEUE, after=True, need=Need.PACS_AWAY),
     Point("send.postponed", _SEND, f"{_DELIVERIES}.retry_later", after=True, need=Need.PACS_AWAY),
-    Point("send.reaping", _SEND, "covnode.queue.engine:DbosRunner.recover", after=False, need=Need.WORKER_LOST),
-    Point("send.reaped", _SEND, "covnode.queue.engine:DbosRunner.recover", after=True, need=Need.WORKER_LOST),
+    Point(
+        "send.reaping", _SEND, "covnode.queue.engine:DbosRunner.recover", after=False, need=Need.WORKER_LOST, also=_WORK
+    ),
+    Point(
+        "send.reaped", _SEND, "covnode.queue.engine:DbosRunner.recover", after=True, need=Need.WORKER_LOST, also=_WORK
+    ),
 )

@@ -1,4 +1,4 @@
-"""The node on a small disk that fills up while a series is on its way, and another is pushed.
+"""The home of a node on a small disk that fills up while a series is on its way, and another is pushed.
 
 The disk is a tmpfs, which only root may mount, outside of a confined container: where it cannot be, the certificate
 says so.
@@ -40,19 +40,20 @@ class DiskRun:
 
 
 def run_small_disk(folder: Path, new_ground: Callable[[Path], Ground]) -> DiskRun:
-    """Run the case in a folder that is mounted, and unmounted at the end."""
-    folder.mkdir(parents=True)
-    because = _mount(folder)
+    """Run the case in a folder whose home is mounted, and unmounted at the end; the log lies beside it."""
+    disk = folder / "home"
+    disk.mkdir(parents=True)
+    because = _mount(disk)
     if because is not None:
         return DiskRun(not_run_because=because)
     try:
         with new_ground(folder) as ground:
-            refusals = _fill_while_at_work(folder, ground)
+            refusals = _fill_while_at_work(disk, ground)
             ground.wait_idle()
             fates = tuple(map(ground.fate_of, ground.modality.series))
             return DiskRun(None, refusals, fates, tuple(ground.stale_writes))
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607 (as below)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S603, S607 (as below)
 
 
 def _mount(folder: Path) -> str | None:
@@ -66,11 +67,11 @@ def _mount(folder: Path) -> str | None:
     return None if done.returncode == 0 else f"no small disk can be mounted: {done.stderr.strip()}"
 
 
-def _fill_while_at_work(folder: Path, ground: Ground) -> int:
+def _fill_while_at_work(disk: Path, ground: Ground) -> int:
     """Fill the disk when a series has been answered for, push another, and make room again; return the refusals."""
     on_its_way, refused = ground.modality.make(), ground.modality.make()
     ground.modality.push(on_its_way)
-    ballast = folder / "ballast"
+    ballast = disk / "ballast"
     _fill(ballast)
     pusher = threading.Thread(target=ground.modality.push, args=(refused,), daemon=True)
     pusher.start()

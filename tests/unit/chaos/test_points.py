@@ -55,7 +55,7 @@ def test_only_kills_share_a_series_and_none_is_hit_so_often_that_it_is_given_up(
             for group in groups:
                 assert len(group) == 1 or {case.action for case in group} == {Action.KILL}
                 assert sum(case.point.role in {Role.WORK, Role.INFER} for case in group) < MAX_ATTEMPTS
-    assert max(len(group) for lane in quick().lanes for group in chains(lane)) > 10
+    assert max(len(group) for lane in quick().lanes for group in chains(lane)) > 3
 
 
 def test_a_plan_is_narrowed_to_points_and_actions():
