@@ -70,8 +70,8 @@ def analyse(claim: AnalysisClaim, series: DeidentifiedSeries, stages: Stages, pr
 class AnalysisRecords(Protocol):
     """What the store does for the worker, each in one transaction."""
 
-    def claim(self, analysis_id: str) -> AnalysisClaim | None:
-        """Take the analysis; None when there is nothing to do."""
+    def claim(self, analysis_id: str, enqueues: int) -> AnalysisClaim | None:
+        """Take the analysis for that enqueue of it; None when there is nothing to do."""
         ...
 
     def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
@@ -98,10 +98,10 @@ class AnalysisJob:
     records: AnalysisRecords
     infer: Callable[[AnalysisClaim, DeidentifiedSeries], Analysed]
 
-    def run(self, analysis_id: str) -> None:
+    def run(self, analysis_id: str, enqueues: int) -> None:
         """Work on the analysis until it has ended; a crash of the child is one attempt."""
         ended = False
-        while not ended and (claim := self.records.claim(analysis_id)) is not None:
+        while not ended and (claim := self.records.claim(analysis_id, enqueues)) is not None:
             try:
                 ended = self._attempt(claim)
             except StaleClaim:

@@ -20,8 +20,8 @@ OnStored = Callable[[ObjectKind, int], None]
 class DeliveryRecords(Protocol):
     """What the store does for the sender, each in one transaction."""
 
-    def claim(self, delivery_id: str) -> DeliveryClaim | None:
-        """Take the delivery; None when there is nothing to do."""
+    def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
+        """Take the delivery for that enqueue of it; None when there is nothing to do."""
         ...
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
@@ -60,9 +60,9 @@ class DeliveryJob:
     records: DeliveryRecords
     steps: DeliverySteps
 
-    def run(self, delivery_id: str) -> None:
+    def run(self, delivery_id: str, enqueues: int) -> None:
         """Make one attempt."""
-        claim = self.records.claim(delivery_id)
+        claim = self.records.claim(delivery_id, enqueues)
         if claim is None:
             return
         try:

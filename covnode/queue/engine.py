@@ -5,7 +5,7 @@ and what came of it stands in our tables. Arguments are ids only.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 
 from covnode.errors import TransientError
 from covnode.queue.port import Handler
-from covnode.records.job import Job, JobKind
+from covnode.records.job import Job, JobKind, enqueues_of
 
 # Jobs outlive releases: one constant version lets the next release run what this one queued.
 _ENGINE_VERSION = "1"
 _NAME = "covnode"
-_ROUTINE = 10
-_POLL_S = 0.25
+# One look claims one job of a worker that runs one at a time: a queue of short jobs moves no faster than this.
+_POLL_S = 0.1
 # Our tables dead-letter a job after three crashes; the engine's own cap is only a backstop behind that.
 _ENGINE_MAX_RECOVERIES = 1000
 _OPEN = frozenset({"ENQUEUED", "DELAYED", "PENDING"})
@@ -59,11 +59,11 @@ class DbosQueue:
         """Put ``job`` in the queue when the session's transaction commits."""
         options: EnqueueOptions = {
             "workflow_name": job.kind.value,
-            "queue_name": job.kind.value,
+            "queue_name": job.queue,
             "workflow_id": job.job_id,
             "app_version": _ENGINE_VERSION,
-            # Unset (0) would beat everything.
-            "priority": _ROUTINE,
+            # Always set: unset (0) would beat everything.
+            "priority": int(job.priority),
         }
         if job.delay_s > 0:
             options["delay_seconds"] = job.delay_s
@@ -82,10 +82,19 @@ class DbosQueue:
 
 
 class DbosRunner:
-    """Runs the jobs of one kind in this process, as one executor of the engine."""
+    """Runs the jobs of one kind in this process, as one executor of the engine.
 
-    def __init__(self, url: str, kind: JobKind, executor_id: str, concurrency: int) -> None:
+    Parameters
+    ----------
+    queues
+        Names of the queues to claim from.
+    concurrency
+        So many jobs of each queue at a time.
+    """
+
+    def __init__(self, url: str, kind: JobKind, executor_id: str, concurrency: int, queues: Collection[str]) -> None:
         self._kind = kind
+        self._queues = queues
         self._concurrency = concurrency
         config: DBOSConfig = {
             "name": _NAME,
@@ -102,17 +111,18 @@ class DbosRunner:
         """Begin to claim jobs; what this executor left unfinished is run first."""
 
         def run(subject_id: str) -> None:
-            handler(subject_id)
+            handler(subject_id, enqueues_of(DBOS.workflow_id or ""))
 
         DBOS.workflow(name=self._kind.value, max_recovery_attempts=_ENGINE_MAX_RECOVERIES)(run)
-        DBOS.listen_queues([self._kind.value])
+        DBOS.listen_queues(list(self._queues))
         DBOS.launch()
-        DBOS.register_queue(
-            self._kind.value,
-            worker_concurrency=self._concurrency,
-            polling_interval_sec=_POLL_S,
-            on_conflict="always_update",
-        )
+        for queue in self._queues:
+            DBOS.register_queue(
+                queue,
+                worker_concurrency=self._concurrency,
+                polling_interval_sec=_POLL_S,
+                on_conflict="always_update",
+            )
 
     def recover(self, executor_ids: list[str]) -> None:
         """Give the unfinished jobs of dead executors back to their queues."""

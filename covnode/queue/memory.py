@@ -60,7 +60,7 @@ class MemoryRunner:
                 if job is not None:
                     seen.add(job.job_id)
                     self._stopping.wait(job.delay_s)
-                    handler(job.subject_id)
+                    handler(job.subject_id, job.enqueues)
 
         self._thread = threading.Thread(target=loop, daemon=True)
         self._thread.start()

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from covnode.records.job import Job
 
-Handler = Callable[[str], None]
+Handler = Callable[[str, int], None]
+"""(subject id, the job's count of enqueues)"""
 
 
 class JobQueue(Protocol):
@@ -26,7 +27,7 @@ class JobQueue(Protocol):
 
 
 class JobRunner(Protocol):
-    """Who runs the jobs of one kind: ``handler(subject_id)``, again and again until it returns once."""
+    """Who runs the jobs of one kind: ``handler(subject_id, enqueues)``, again and again until it returns once."""
 
     def start(self, handler: Handler) -> None:
         """Begin to claim jobs; what this executor left unfinished is run first."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class JobKind(StrEnum):
@@ -10,6 +10,14 @@ class JobKind(StrEnum):
 
     ANALYSIS = "analysis"
     DELIVERY = "delivery"
+
+
+class Priority(IntEnum):
+    """What is claimed first: the lower number; within one, what was queued first."""
+
+    STAT = 1
+    ROUTINE = 10
+    BACKGROUND = 20
 
 
 class SeriesState(StrEnum):
@@ -50,6 +58,16 @@ OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
 """What has not ended."""
 
 
+def queue_name(kind: JobKind, destination: str | None = None) -> str:
+    """Return the name of a queue; deliveries have one for each destination."""
+    return str(kind) if destination is None else f"{kind}.{destination}"
+
+
+def enqueues_of(job_id: str) -> int:
+    """Return the count of enqueues that a job's id ends with."""
+    return int(job_id.rsplit(":", 1)[1])
+
+
 @dataclass(frozen=True)
 class Job:
     """One unit of work.
@@ -59,7 +77,10 @@ class Job:
     subject_id
         The analysis or the delivery in our own tables.
     enqueues
-        Counts enqueues of the same subject; part of the job's id, since an id runs once.
+        Counts enqueues of the same subject; part of the job's id, since an id runs once. A job whose count is not the
+        subject's own any more is void.
+    destination
+        Of a delivery: each destination has a queue of its own.
     delay_s
         How long the job waits before it may be claimed.
     """
@@ -67,7 +88,14 @@ class Job:
     kind: JobKind
     subject_id: str
     enqueues: int = 1
+    destination: str | None = None
+    priority: int = Priority.ROUTINE
     delay_s: float = 0.0
+
+    @property
+    def queue(self) -> str:
+        """Name of the queue that carries it."""
+        return queue_name(self.kind, self.destination)
 
     @property
     def job_id(self) -> str:

@@ -19,10 +19,11 @@ from covnode.records.job import (
     DeliveryState,
     Job,
     JobKind,
+    Priority,
 )
 from covnode.records.series import DeidentifiedSeries
 from covnode.store.sessions import guarded, new_id
-from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow
+from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
 MAX_ATTEMPTS = 3
 
@@ -30,6 +31,7 @@ MAX_ATTEMPTS = 3
 def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
     """Create the analysis of this revision, supersede what an older one has not ended, and return its job."""
     now = utc_now()
+    stat = session.scalar(sa.select(StudyRow.stat).join(SeriesRow).where(SeriesRow.series_id == series.series_id))
     supersede(session, sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision < series.revision))
     row = AnalysisRow(
         analysis_id=new_id("ana"),
@@ -37,12 +39,13 @@ def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
         revision=series.revision,
         state=AnalysisState.QUEUED,
         input_sha256=series.input_sha256,
+        priority=Priority.STAT if stat else Priority.ROUTINE,
         queued_at=now,
         state_at=now,
     )
     session.add(row)
     session.flush()
-    return Job(JobKind.ANALYSIS, row.analysis_id)
+    return Job(JobKind.ANALYSIS, row.analysis_id, priority=row.priority)
 
 
 def supersede(session: Session, which: sa.ColumnElement[bool], **why: str) -> None:
@@ -69,15 +72,21 @@ def supersede(session: Session, which: sa.ColumnElement[bool], **why: str) -> No
     )
 
 
-def claim(session: Session, analysis_id: str, executor_id: str) -> AnalysisClaim | None:
-    """Take the analysis, or return None where there is nothing to do: ended, superseded, or crashed too often."""
+def claim(session: Session, analysis_id: str, enqueues: int, executor_id: str) -> AnalysisClaim | None:
+    """Take the analysis, or return None where there is nothing to do: ended, superseded, or crashed too often.
+
+    Parameters
+    ----------
+    enqueues
+        Of the job: one of an earlier enqueue is void, else two jobs would take one analysis from each other.
+    """
     now = utc_now()
     row = AnalysisRow
     try:
         guarded(
             session,
             sa.update(row)
-            .where(row.analysis_id == analysis_id, row.state.in_(OPEN_ANALYSES))
+            .where(row.analysis_id == analysis_id, row.enqueues == enqueues, row.state.in_(OPEN_ANALYSES))
             .values(
                 state=AnalysisState.RUNNING,
                 attempts=row.attempts + 1,
@@ -191,8 +200,8 @@ def retry(session: Session, analysis_id: str) -> Job:
             reason=None,
         ),
     )
-    enqueues = session.scalar(sa.select(row.enqueues).where(row.analysis_id == analysis_id)) or 1
-    return Job(JobKind.ANALYSIS, analysis_id, enqueues)
+    queued = session.get_one(row, analysis_id, populate_existing=True)
+    return Job(JobKind.ANALYSIS, analysis_id, queued.enqueues, priority=queued.priority)
 
 
 def _held(analysis_id: str, fence: int) -> sa.Update:

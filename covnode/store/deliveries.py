@@ -16,6 +16,7 @@ def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
     """Create the delivery and return its job."""
     now = utc_now()
     row = DeliveryRow(
+        priority=session.get_one(AnalysisRow, analysis_id).priority,
         delivery_id=new_id("del"),
         analysis_id=analysis_id,
         destination=destination,
@@ -25,18 +26,23 @@ def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
     )
     session.add(row)
     session.flush()
-    return Job(JobKind.DELIVERY, row.delivery_id)
+    return Job(JobKind.DELIVERY, row.delivery_id, destination=destination, priority=row.priority)
 
 
-def claim(session: Session, delivery_id: str, executor_id: str) -> DeliveryClaim | None:
-    """Take the delivery, or return None where there is nothing to do any more."""
+def destinations_waited_for(session: Session) -> set[str]:
+    """Return the destinations of deliveries that have not ended."""
+    return set(session.scalars(sa.select(DeliveryRow.destination).where(DeliveryRow.state.in_(OPEN_DELIVERIES))))
+
+
+def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -> DeliveryClaim | None:
+    """Take the delivery, or return None where there is nothing to do any more; ``enqueues`` as in analyses.claim."""
     now = utc_now()
     row = DeliveryRow
     try:
         guarded(
             session,
             sa.update(row)
-            .where(row.delivery_id == delivery_id, row.state.in_(OPEN_DELIVERIES))
+            .where(row.delivery_id == delivery_id, row.enqueues == enqueues, row.state.in_(OPEN_DELIVERIES))
             .values(
                 state=DeliveryState.SENDING,
                 attempts=row.attempts + 1,
@@ -102,7 +108,7 @@ def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: s
             reason=reason,
         ),
     )
-    return Job(JobKind.DELIVERY, held.delivery_id, _enqueues(session, held.delivery_id), delay_s)
+    return _job(session, held.delivery_id, delay_s)
 
 
 def retry(session: Session, delivery_id: str) -> Job:
@@ -121,11 +127,12 @@ def retry(session: Session, delivery_id: str) -> Job:
             reason=None,
         ),
     )
-    return Job(JobKind.DELIVERY, delivery_id, _enqueues(session, delivery_id))
+    return _job(session, delivery_id)
 
 
-def _enqueues(session: Session, delivery_id: str) -> int:
-    return session.scalar(sa.select(DeliveryRow.enqueues).where(DeliveryRow.delivery_id == delivery_id)) or 1
+def _job(session: Session, delivery_id: str, delay_s: float = 0.0) -> Job:
+    row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
+    return Job(JobKind.DELIVERY, delivery_id, row.enqueues, row.destination, row.priority, delay_s)
 
 
 def _held(held: DeliveryClaim) -> sa.Update:

@@ -139,12 +139,15 @@ class RoleOfJobs:
 
     Attributes
     ----------
+    concurrency
+        So many jobs of each queue at a time.
     grace_s
         How long a running job may go on when the process is asked to stop.
     """
 
     name: str
     kind: JobKind
+    queues: list[str]
     concurrency: int
     grace_s: int
 
@@ -152,16 +155,16 @@ class RoleOfJobs:
 def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
     """Run the jobs of the role until the process is asked to stop; what runs then is taken up at the next start."""
     me = executor_id(role.name)
-    runner = DbosRunner(node.home.database_url(node.settings), role.kind, me, role.concurrency)
+    runner = DbosRunner(node.home.database_url(node.settings), role.kind, me, role.concurrency, role.queues)
     leases = Leases(ExecutorHeartbeats(node.transaction, me, role.name), runner, partial(requeue_lost, node))
     stopping = stop_event()
 
-    def persistent(subject_id: str) -> None:
+    def persistent(subject_id: str, enqueues: int) -> None:
         # To return tells the engine that the job is done, and to raise has the engine keep the error: so what could not
         # be written down in our tables is tried until it is, and a process that stops leaves the job open.
         while not stopping.is_set():
             try:
-                return handler(subject_id)
+                return handler(subject_id, enqueues)
             except Exception as error:  # noqa: BLE001 (the edge of the loop)
                 get_logger().error("job_interrupted", subject_id=subject_id, error=type(error).__name__)
                 stopping.wait(_HANDLER_PAUSE_S)

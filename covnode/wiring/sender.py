@@ -14,7 +14,7 @@ from covnode.errors import DeliveryRefused
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery
 from covnode.pipeline.delivery import DeliveryJob, OnStored
-from covnode.records.job import DeliveryClaim, DeliveryState, JobKind
+from covnode.records.job import DeliveryClaim, DeliveryState, JobKind, queue_name
 from covnode.records.result import ObjectKind
 from covnode.settings import DeliverSettings, Home, PeerSettings
 from covnode.store import audit, deliveries, series
@@ -24,6 +24,7 @@ from covnode.store.vault import IdentityVault
 from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
 
 _ROLE = "sender"
+_KIND = JobKind.DELIVERY
 _CONCURRENT_DELIVERIES = 4
 _REPORTS = (ObjectKind.SR, ObjectKind.SR_WITH_DEMONSTRATION)
 
@@ -61,10 +62,10 @@ class DeliveriesInStore:
 
     node: Node
 
-    def claim(self, delivery_id: str) -> DeliveryClaim | None:
+    def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
         """Take the delivery."""
         with self.node.transaction() as session:
-            return deliveries.claim(session, delivery_id, executor_id(_ROLE))
+            return deliveries.claim(session, delivery_id, enqueues, executor_id(_ROLE))
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
         """Record that the destination holds the object."""
@@ -142,10 +143,18 @@ class DeliveryStages:
         return peer
 
 
+def _queues(node: Node) -> list[str]:
+    """Return a queue for each peer, and for each destination that is none any more and that something waits for."""
+    with node.transaction() as session:
+        waiting = deliveries.destinations_waited_for(session)
+    # Older releases had one queue for all destinations.
+    return [queue_name(_KIND), *(queue_name(_KIND, name) for name in sorted(waiting | node.settings.peers.keys()))]
+
+
 def run_sender(home: Home) -> None:
     """Run until asked to stop."""
     node = open_process(home, _ROLE)
     vault = IdentityVault(Seals(KeyFile(home.keys)))
     job = DeliveryJob(DeliveriesInStore(node), DeliveryStages(node, vault))
-    role = RoleOfJobs(_ROLE, JobKind.DELIVERY, _CONCURRENT_DELIVERIES, grace_s=10)
+    role = RoleOfJobs(_ROLE, _KIND, _queues(node), _CONCURRENT_DELIVERIES, grace_s=10)
     run_jobs(node, role, job.run, on_stop=lambda: None)

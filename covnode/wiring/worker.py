@@ -21,7 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from covnode.errors import CovnodeError, StageFailed, StaleClaim, TransientError
 from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
-from covnode.records.job import AnalysisClaim, AnalysisState, JobKind
+from covnode.records.job import AnalysisClaim, AnalysisState, JobKind, queue_name
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Home, load_settings
 from covnode.store import analyses, deliveries
@@ -141,10 +141,10 @@ class AnalysesInStore:
         self.node = node
         self._held: AnalysisClaim | None = None
 
-    def claim(self, analysis_id: str) -> AnalysisClaim | None:
+    def claim(self, analysis_id: str, enqueues: int) -> AnalysisClaim | None:
         """Take the analysis."""
         with self.node.transaction() as session:
-            self._held = analyses.claim(session, analysis_id, executor_id(_ROLE))
+            self._held = analyses.claim(session, analysis_id, enqueues, executor_id(_ROLE))
         return self._held
 
     def interrupted(self, claim: AnalysisClaim, reason: str) -> None:
@@ -189,5 +189,6 @@ def run_worker(home: Home) -> None:
     records = AnalysesInStore(node)
     job = AnalysisJob(records, InferenceChild(node).infer)
     # No grace: an analysis may take minutes, and its child ends with this process.
-    role = RoleOfJobs(_ROLE, JobKind.ANALYSIS, concurrency=1, grace_s=0)
+    kind = JobKind.ANALYSIS
+    role = RoleOfJobs(_ROLE, kind, [queue_name(kind)], concurrency=1, grace_s=0)
     run_jobs(node, role, job.run, on_stop=records.stopping)

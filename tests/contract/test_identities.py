@@ -287,7 +287,7 @@ def test_the_uid_of_a_delivered_result_is_found_too(node):
     series_id, analysis_id, _ = take_in(node, ANNA, 1)
     with node.transaction() as session:
         job = deliveries.open_delivery(session, analysis_id, "pacs")
-        claim = deliveries.claim(session, job.subject_id, "sender")
+        claim = deliveries.claim(session, job.subject_id, 1, "sender")
         deliveries.record_object(session, claim, "seg", "2.25.77", 0)
     assert [found["series_id"] for found in look_up(node, "2.25.77")] == [series_id]
 

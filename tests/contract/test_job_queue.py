@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from covnode.queue.engine import DbosQueue, DbosRunner
 from covnode.queue.memory import MemoryQueue, MemoryRunner
-from covnode.records.job import Job, JobKind
+from covnode.records.job import Job, JobKind, Priority
 from covnode.store.engine import make_engine
 
 pytestmark = pytest.mark.xdist_group("dbos")
@@ -23,7 +23,7 @@ class Ran:
         self.subjects = []
         self._changed = threading.Condition()
 
-    def __call__(self, subject_id):
+    def __call__(self, subject_id, enqueues):
         with self._changed:
             self.subjects.append(subject_id)
             self._changed.notify_all()
@@ -40,7 +40,7 @@ def queue_and_runner(request, database_url):
         runner = MemoryRunner(queue, JobKind.ANALYSIS)
     else:
         queue = DbosQueue(make_engine(database_url))
-        runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:test-0", 1)
+        runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:test-0", 1, ["analysis"])
     yield queue, runner
     runner.stop(0)
 
@@ -89,6 +89,22 @@ def test_the_next_enqueue_of_a_subject_is_a_new_job_and_waits_for_its_delay(queu
     assert time.monotonic() - started >= 1.0
 
 
+def test_a_destination_has_a_queue_of_its_own_and_urgent_jobs_come_first(database_url, transaction):
+    queue = DbosQueue(make_engine(database_url))
+    ran = Ran()
+    runner = DbosRunner(database_url, JobKind.DELIVERY, "host:sender-0", 1, ["delivery.pacs"])
+    with transaction() as session:
+        queue.enqueue(session, Job(JobKind.DELIVERY, "del-elsewhere", destination="other"))
+        for subject, priority in (("del-later", 20), ("del-routine", 10), ("del-stat", Priority.STAT)):
+            queue.enqueue(session, Job(JobKind.DELIVERY, subject, destination="pacs", priority=priority))
+    try:
+        runner.start(ran)
+        ran.wait_for(3)
+    finally:
+        runner.stop(0)
+    assert ran.subjects == ["del-stat", "del-routine", "del-later"]
+
+
 def test_the_queue_says_which_jobs_will_not_run_any_more(queue_and_runner, transaction):
     queue, runner = queue_and_runner
     waiting, never = Job(JobKind.ANALYSIS, "ana-1"), Job(JobKind.ANALYSIS, "ana-lost")
@@ -103,8 +119,8 @@ _CRASHING_WORKER = """
 import os, sys, threading
 from covnode.queue.engine import DbosRunner
 from covnode.records.job import JobKind
-runner = DbosRunner(sys.argv[1], JobKind.ANALYSIS, sys.argv[2], 1)
-runner.start(lambda subject_id: os._exit(9))
+runner = DbosRunner(sys.argv[1], JobKind.ANALYSIS, sys.argv[2], 1, ["analysis"])
+runner.start(lambda *_: os._exit(9))
 threading.Event().wait(20)
 """
 
@@ -130,7 +146,7 @@ def test_a_job_whose_executor_died_runs_again_when_it_comes_back(database_url, t
         queue.enqueue(session, Job(JobKind.ANALYSIS, "ana-1"))
     crash_in_the_middle_of_the_job(database_url, "host:worker-0")
     ran = Ran()
-    runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:worker-0", 1)
+    runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:worker-0", 1, ["analysis"])
     try:
         runner.start(ran)
         ran.wait_for(1)
@@ -146,7 +162,7 @@ def test_another_executor_takes_over_only_after_recover_and_the_engine_keeps_its
         queue.enqueue(session, Job(JobKind.ANALYSIS, "ana-1"))
     crash_in_the_middle_of_the_job(database_url, "host-a:worker-0")
     ran = Ran()
-    runner = DbosRunner(database_url, JobKind.ANALYSIS, "host-b:worker-0", 1)
+    runner = DbosRunner(database_url, JobKind.ANALYSIS, "host-b:worker-0", 1, ["analysis"])
     try:
         runner.start(ran)
         with transaction() as session:
@@ -164,10 +180,10 @@ def test_another_executor_takes_over_only_after_recover_and_the_engine_keeps_its
 def test_the_engine_stores_ids_and_nothing_else(database_url, transaction):
     queue = DbosQueue(make_engine(database_url))
     ran = Ran()
-    runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:worker-0", 1)
+    runner = DbosRunner(database_url, JobKind.ANALYSIS, "host:worker-0", 1, ["analysis"])
 
-    def fails_with_a_name(subject_id):
-        ran(subject_id)
+    def fails_with_a_name(subject_id, enqueues):
+        ran(subject_id, enqueues)
 
     try:
         with transaction() as session:

@@ -20,7 +20,7 @@ class Records:
     finished: list = field(default_factory=list)
     interruptions: list = field(default_factory=list)
 
-    def claim(self, analysis_id):
+    def claim(self, analysis_id, enqueues):
         if self.ended or self.finished or self.attempts == 3:
             return None
         self.attempts += 1
@@ -53,7 +53,7 @@ def run(*outcomes):
             raise outcome
         return outcome
 
-    AnalysisJob(records, infer).run("ana-1")
+    AnalysisJob(records, infer).run("ana-1", 1)
     return records
 
 

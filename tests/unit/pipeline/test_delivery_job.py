@@ -20,7 +20,7 @@ class Records:
     ended: list = field(default_factory=list)
     postponed: list = field(default_factory=list)
 
-    def claim(self, delivery_id):
+    def claim(self, delivery_id, enqueues):
         return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, NOW, self.delivered)
 
     def stored(self, claim, kind, status):
@@ -62,7 +62,7 @@ class Steps:
 
 def run(steps, records=None):
     records = records or Records()
-    DeliveryJob(records, steps).run("del-1")
+    DeliveryJob(records, steps).run("del-1", 1)
     return records
 
 

@@ -31,7 +31,7 @@ def test_the_reader_is_told_how_the_slices_came(transaction, evidence, words):
         series.mark_complete(session, series_id, 1, "why", evidence)
         job = analyses.open_analysis(session, DeidentifiedSeries(series_id, 1, (), "0" * 64))
     with transaction() as session:
-        cautions = analyses.claim(session, job.subject_id, "a").received_cautions
+        cautions = analyses.claim(session, job.subject_id, 1, "a").received_cautions
     assert len(cautions) == len(words)
     assert all(word in caution for word, caution in zip(words, cautions, strict=True))
 
@@ -53,5 +53,5 @@ def test_a_series_from_before_the_figures_were_kept_is_told_by_its_sentence(tran
         session.execute(sa.update(SeriesRow).values(evidence=evidence, completeness=sentence))
         job = analyses.open_analysis(session, DeidentifiedSeries(series_id, 1, (), "0" * 64))
     with transaction() as session:
-        cautions = analyses.claim(session, job.subject_id, "a").received_cautions
+        cautions = analyses.claim(session, job.subject_id, 1, "a").received_cautions
     assert ["interrupted" in caution for caution in cautions] == [True] * told

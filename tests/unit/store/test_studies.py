@@ -158,13 +158,13 @@ def test_what_a_beaten_series_has_not_ended_is_superseded_and_its_worker_writes_
     with transaction() as session:
         analysis_id = analyses.open_analysis(session, DeidentifiedSeries("ser-a", 1, (), "0" * 64)).subject_id
     with transaction() as session:
-        held = analyses.claim(session, analysis_id, "w")
+        held = analyses.claim(session, analysis_id, 1, "w")
     with transaction() as session:
         studies.supersede(session, "ser-a", "a better one came")
     with pytest.raises(StaleClaim), transaction() as session:
         analyses.mark_analysed(session, held, [], {})
     with transaction() as session:
-        assert analyses.claim(session, analysis_id, "w") is None
+        assert analyses.claim(session, analysis_id, 1, "w") is None
     row = row_of(transaction, AnalysisRow, analysis_id)
     assert (row.state, row.reason_code, row.reason) == (
         AnalysisState.SUPERSEDED,
@@ -180,13 +180,13 @@ def test_what_a_beaten_series_has_ended_stays_and_only_its_open_deliveries_are_s
     for series_id in ("ser-a", "ser-other"):
         with transaction() as session:
             analysis_id = analyses.open_analysis(session, DeidentifiedSeries(series_id, 1, (), "0" * 64)).subject_id
-            held = analyses.claim(session, analysis_id, "w")
+            held = analyses.claim(session, analysis_id, 1, "w")
             analyses.mark_analysed(session, held, [], {})
             ids[series_id] = [
                 deliveries.open_delivery(session, analysis_id, name).subject_id for name in ("pacs", "archive")
             ]
     with transaction() as session:
-        claim = deliveries.claim(session, ids["ser-a"][0], "s")
+        claim = deliveries.claim(session, ids["ser-a"][0], 1, "s")
         deliveries.mark_ended(session, claim, DeliveryState.DELIVERED)
     with transaction() as session:
         studies.supersede(session, "ser-a", "a better one came")
