@@ -1,7 +1,7 @@
 """Which cases are run: what happens at which transition, and in which order."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from covnode.chaos.points import OF_JOBS, POINTS, Need, Point, Role
 from covnode.chaos.switches import Action
@@ -63,13 +63,15 @@ class Plan:
 
 _LANES: tuple[tuple[Role, ...], ...] = ((Role.DOOR, Role.RECEIVE), (Role.WORK, Role.INFER), (Role.SEND,))
 _MOST_KILLS = 5
+# A worker that dies there has not counted an attempt.
+_BEFORE_THE_ATTEMPT = ("work.claiming", "work.claim.uncommitted")
 _LATE = (("work.analysed", Action.FREEZE), ("receive.handed_over", Action.KILL), ("send.stored", Action.FREEZE))
 
 # Some of the longer cases, for a run that is to end within minutes: each shows what a kill does not.
 _QUICK_MORE = {
     "receive.hand_over.uncommitted": (Action.FREEZE,),
     "receive.record.uncommitted": (Action.CUT,),
-    "work.claimed": (Action.FREEZE, Action.LOST),
+    "work.claimed": (Action.LOST,),
     "work.result.uncommitted": (Action.CUT,),
     "send.claimed": (Action.LOST,),
     "send.stored": (Action.CUT,),
@@ -78,7 +80,8 @@ _QUICK_MORE = {
 
 def quick() -> Plan:
     """Kill -9 at every transition, and some freezes, lost hosts and cuts of the database."""
-    return _plan("quick", lambda point, action: action is Action.KILL or action in _QUICK_MORE.get(point.name, ()), 1)
+    chosen = _plan("quick", lambda point, action: action is Action.KILL or action in _QUICK_MORE.get(point.name, ()), 1)
+    return replace(chosen, alone=tuple(case for case in chosen.alone if case.times == 1))
 
 
 def full() -> Plan:
@@ -112,7 +115,7 @@ def chains(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
     """
     group: list[Case] = []
     for case in cases:
-        if group and not (_may_follow(case) and _may_follow(group[-1]) and len(group) < _most(case)):
+        if group and not (_may_follow(case) and _may_follow(group[-1]) and _is_short([*group, case])):
             yield tuple(group)
             group = []
         group.append(case)
@@ -125,8 +128,10 @@ def _may_follow(case: Case) -> bool:
     return plain and case.action is Action.KILL and case.point.need is Need.SERIES
 
 
-def _most(case: Case) -> int:
-    return MAX_ATTEMPTS - 1 if case.point.role in {Role.WORK, Role.INFER} else _MOST_KILLS
+def _is_short(group: Sequence[Case]) -> bool:
+    analysing = [case for case in group if case.point.role in {Role.WORK, Role.INFER}]
+    attempts = [case for case in analysing if case.point.name not in _BEFORE_THE_ATTEMPT]
+    return len(group) <= _MOST_KILLS and len(attempts) < MAX_ATTEMPTS
 
 
 def find(name: str) -> Point:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,8 @@ from covnode.settings import ENVIRONMENT_PREFIX
 if TYPE_CHECKING:
     from covnode.chaos.storm import CaseRun
 
+_TERMINATED = 143
+
 
 def chaos(
     *,
@@ -25,7 +29,7 @@ def chaos(
         bool,
         typer.Option(
             "--quick/--full",
-            help="Kill -9 at every transition and some of the rest, within 5 minutes; or everything at every "
+            help="Kill -9 at every transition and some of the rest, in about 5 minutes; or everything at every "
             "transition, in about an hour.",
         ),
     ] = True,
@@ -66,6 +70,7 @@ def chaos(
         raise ConfigurationError(f"{folder} is not empty: name another folder by --work.")
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]  # what overrides the configuration of the site's node is not for this one
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that the node ends with it
     stderr.print(f"{len(plan.cases)} cases; the node's log: {folder / 'storm' / 'home.log'}", highlight=False)
     certificate = certify(plan, Surroundings(folder, new_node, NODE_AE, free_port), _tell, postgresql=postgresql)
     if out is not None:

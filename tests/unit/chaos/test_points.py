@@ -54,7 +54,8 @@ def test_only_kills_share_a_series_and_none_is_hit_so_often_that_it_is_given_up(
             assert [case for group in groups for case in group] == list(lane)
             for group in groups:
                 assert len(group) == 1 or {case.action for case in group} == {Action.KILL}
-                assert sum(case.point.role in {Role.WORK, Role.INFER} for case in group) < MAX_ATTEMPTS
+                counted = [case for case in group if case.point.name not in {"work.claiming", "work.claim.uncommitted"}]
+                assert sum(case.point.role in {Role.WORK, Role.INFER} for case in counted) < MAX_ATTEMPTS
     assert max(len(group) for lane in quick().lanes for group in chains(lane)) > 3
 
 
