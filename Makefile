@@ -22,6 +22,7 @@ test: $(VENV)/.dev peers ## Run every test but those of chaos, the real peers in
 
 chaos: $(VENV)/.dev peers ## Kill processes, fill disks and stop databases in the middle of work: nothing is lost or sent twice
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m chaos
+	$(BIN)/python -m covnode chaos --quick
 
 check: $(VENV)/.dev ## Run the static gates: lint, format, types, floors
 	$(BIN)/ruff check .

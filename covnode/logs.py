@@ -5,6 +5,7 @@ pynetdicom quote element values and UIDs in their messages, DBOS quotes argument
 a task held; what matters of their events is logged by covnode under its own ids.
 """
 
+import contextlib
 import logging
 import sys
 import threading
@@ -12,7 +13,7 @@ import traceback
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import TextIO, cast
 
 import structlog
 
@@ -41,6 +42,22 @@ def _with_role(role: str) -> structlog.typing.Processor:
     return add
 
 
+class _BestEffort:
+    """A stream that goes without a line which it cannot write, on a full disk say: no work may end for its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logs(level: str, role: str) -> None:
     """Set the process up to log as JSON lines to stderr, with ``role`` in each line."""
     for name in _CLOSED_LOGGERS:
@@ -57,7 +74,7 @@ def configure_logs(level: str, role: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _BestEffort(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     # What Python prints of an error that nobody caught holds its message, and that may quote a value.

@@ -16,7 +16,7 @@ from covnode.errors import ConfigurationError
 from covnode.sections import DeidentifySettings, RetentionSettings, Section, WorkerSettings
 
 CONFIG_NAME = "covnode.toml"
-_ENVIRONMENT_PREFIX = "COVNODE__"
+ENVIRONMENT_PREFIX = "COVNODE__"
 
 CT_KEYWORDS = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
 """The SOP classes that the node can analyse, by keyword."""
@@ -275,8 +275,8 @@ def parse_settings(text: str, source: str, environment: dict[str, str] | None = 
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{source} is not valid TOML: {error}.") from None
     for name, value in (environment or {}).items():
-        if name.startswith(_ENVIRONMENT_PREFIX):
-            path = [part.lower() for part in name.removeprefix(_ENVIRONMENT_PREFIX).split("__")]
+        if name.startswith(ENVIRONMENT_PREFIX):
+            path = [part.lower() for part in name.removeprefix(ENVIRONMENT_PREFIX).split("__")]
             section = values
             for part in path[:-1]:
                 section = section.setdefault(part, {})

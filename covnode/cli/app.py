@@ -11,6 +11,7 @@ import typer
 from covnode.cli import (
     analyse,
     backup,
+    chaos,
     config,
     db,
     deidentify,
@@ -54,6 +55,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
+app.command("chaos")(chaos.chaos)
 app.command("stand-in-pacs")(demo.stand_in_pacs)
 app.add_typer(config.app, name="config")
 app.add_typer(peer.app, name="peer")

@@ -1,11 +1,13 @@
 """A node and a stand-in PACS on the loopback address, as processes of their own: for the demo, benchmarks and tests."""
 
+import os
 import queue
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from covnode.settings import Home
 LOOPBACK = "127.0.0.1"
 NODE_AE = "COVNODE"
 PACS_AE = "STANDIN_PACS"
+_STDERR = 2
 _START_S = 60.0
 _STOP_S = 60.0
 
@@ -31,15 +34,21 @@ def covnode_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "covnode", *arguments]
 
 
-def run_covnode(*arguments: str) -> None:
-    """Run a command to its end; its output is shown.
+def run_covnode(*arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    """Run a command to its end; its output is shown on stderr: stdout belongs to the caller.
+
+    Parameters
+    ----------
+    environment
+        What it finds in its environment beside this process's own.
 
     Raises
     ------
     CovnodeError
         It failed.
     """
-    done = subprocess.run(covnode_command(*arguments), check=False)  # noqa: S603 (our own interpreter and module)
+    everything = {**os.environ, **(environment or {})}
+    done = subprocess.run(covnode_command(*arguments), check=False, env=everything, stdout=_STDERR)  # noqa: S603 (our own interpreter and module)
     if done.returncode != 0:
         raise CovnodeError(f"covnode {arguments[0]} ended with exit code {done.returncode}")
 
@@ -99,10 +108,20 @@ class StandInPacs:
 
 @dataclass
 class LocalNode:
-    """``covnode serve`` in a home of its own; its log lies beside the home."""
+    """``covnode serve`` in a home of its own; its log lies beside the home.
+
+    Attributes
+    ----------
+    environment
+        What its processes find in their environment beside this process's own.
+    module
+        What Python runs as its processes.
+    """
 
     root: Path
     port: int = field(default_factory=free_port)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = "covnode"
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -118,13 +137,14 @@ class LocalNode:
     def init(self, *options: str) -> None:
         """Make its home."""
         where = ("--home", str(self.root), "--bind", LOOPBACK, "--port", str(self.port), "--ae-title", NODE_AE)
-        run_covnode("init", *where, *options)
+        run_covnode("init", *where, *options, environment=self.environment)
 
     def start(self, command_name: str = "serve") -> None:
         """Start the whole node, or one role by its command; return when it listens."""
-        command = covnode_command(command_name, "--home", str(self.root))
+        command = [sys.executable, "-m", self.module, command_name, "--home", str(self.root)]
+        everything = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 (as above)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=everything)  # noqa: S603 (as above)
         deadline_s = time.monotonic() + _START_S
         while not self.listens():
             if time.monotonic() > deadline_s or self.process.poll() is not None:

@@ -26,6 +26,9 @@ from covnode.settings import Home, Settings
 from covnode.wiring.restarts import Restarts
 from covnode.wiring.stow_protection import StowProtection
 
+DOOR_MODULE = "covnode.wiring.door"
+"""What Python runs as a door."""
+
 _BACKLOG = 256
 _STOP_S = 15.0
 _ORDER_S = 2
@@ -81,7 +84,7 @@ class _Door:
         ours, theirs = socket.socketpair()
         # A door that is stopped must not stop whoever orders it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _ORDER_S, 0))
-        command = [sys.executable, "-m", "covnode.wiring.door", "--home", str(self.home.root), "--name", self.name]
+        command = [sys.executable, "-m", DOOR_MODULE, "--home", str(self.home.root), "--name", self.name]
         with theirs:
             descriptors = [theirs.fileno(), *self.descriptors]
             self.process = subprocess.Popen(  # noqa: S603 (our own)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 30.0
 _STEADY_S = 30.0
 
 
@@ -15,6 +15,7 @@ _STEADY_S = 30.0
 class Restarts:
     """The starts of one process."""
 
+    longest_pause_s: float = LONGEST_PAUSE_S
     pause_s: float = _FIRST_PAUSE_S
     _started_at_s: float = 0.0
     _start_at_s: float = 0.0
@@ -31,6 +32,6 @@ class Restarts:
         """Note an end and return the pause until the next start."""
         now_s = time.monotonic()
         steady = now_s - self._started_at_s > _STEADY_S
-        self.pause_s = _FIRST_PAUSE_S if steady else min(self.pause_s * 2, _LONGEST_PAUSE_S)
+        self.pause_s = _FIRST_PAUSE_S if steady else min(self.pause_s * 2, self.longest_pause_s)
         self._start_at_s = now_s + self.pause_s
         return self.pause_s

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from covnode.logs import get_logger
 from covnode.settings import Home
 from covnode.wiring.devices import devices_of
 from covnode.wiring.node import SUPERVISED, open_process, stop_event
-from covnode.wiring.restarts import Restarts
+from covnode.wiring.restarts import LONGEST_PAUSE_S, Restarts
 
 _CHECK_S = 0.25
 _STOP_S = 20.0
@@ -25,9 +25,10 @@ class _Role:
 
     name: str
     home: Home
+    module: str
+    restarts: Restarts
     slot: int | None = None
     process: "subprocess.Popen[bytes] | None" = None
-    restarts: Restarts = field(default_factory=Restarts)
 
     def keep_running(self) -> None:
         if self.process is not None:
@@ -39,7 +40,7 @@ class _Role:
             get_logger().error("role_ended", ended=self.name, **self._slot, exit_code=code, starts_again_in_s=pause_s)
         if self.restarts.is_due():
             self.restarts.started()
-            command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
+            command = [sys.executable, "-m", self.module, self.name, "--home", str(self.home.root)]
             command += [word for name, slot in self._slot.items() for word in (f"--{name}", str(slot))]
             environment = {**os.environ, SUPERVISED: "1"}
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (our own)
@@ -60,21 +61,33 @@ class _Role:
             self.process.wait()
 
 
-def serve(home: Home) -> None:
-    """Run all roles until asked to stop."""
+def serve(home: Home, *, module: str = "covnode", longest_pause_s: float = LONGEST_PAUSE_S) -> None:
+    """Run all roles until asked to stop.
+
+    Parameters
+    ----------
+    module
+        What Python runs as a role: ``python -m MODULE ROLE --home HOME``.
+    longest_pause_s
+        The longest pause before a role that ended is started again.
+    """
     node = open_process(home, "supervisor")
     stopping = stop_event()
-    roles = [_Role("receive", home), _Role("send", home)]
+
+    def role(name: str, slot: int | None = None) -> _Role:
+        return _Role(name, home, module, Restarts(longest_pause_s), slot)
+
+    roles = [role("receive"), role("send")]
     try:
-        for role in roles:
-            role.keep_running()
+        for each in roles:
+            each.keep_running()
         # After the others: to ask for the devices may take seconds.
-        roles += [_Role("work", home, slot) for slot, _ in enumerate(devices_of(node.settings.worker))]
+        roles += [role("work", slot) for slot, _ in enumerate(devices_of(node.settings.worker))]
         while not stopping.wait(_CHECK_S):
-            for role in roles:
-                role.keep_running()
+            for each in roles:
+                each.keep_running()
     finally:
-        stoppers = [threading.Thread(target=role.stop) for role in roles]
+        stoppers = [threading.Thread(target=each.stop) for each in roles]
         for stopper in stoppers:
             stopper.start()
         for stopper in stoppers:

@@ -65,6 +65,12 @@ def test_make_fails_when_python_fails(target, code, prepared):
     assert _run(["make", target], prepared, os.environ["PATH"]).returncode != 0
 
 
+@pytest.mark.parametrize("part", ["-m pytest", "-m covnode chaos"])
+def test_make_chaos_fails_with_its_tests_and_with_its_certificate(part, prepared):
+    _program(prepared / ".venv" / "bin" / "python", f'case "$*" in *"{part}"*) exit 1 ;; esac')
+    assert _run(["make", "chaos"], prepared, os.environ["PATH"]).returncode != 0
+
+
 def test_make_test_fails_without_the_peers(prepared):
     _program(prepared / "tests" / "install_peers.sh", "exit 1")
     assert _run(["make", "test"], prepared, os.environ["PATH"]).returncode != 0
