@@ -1,4 +1,4 @@
-"""What every section of the configuration is, and the section that has rules of its own.
+"""What every section of the configuration is, and two of them: where files lie, and the one that has rules of its own.
 
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
@@ -12,6 +12,16 @@ class Section(BaseModel):
     """A section: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FilesSettings(Section):
+    """Where images, copies and results lie."""
+
+    folder: str = Field(
+        default="",
+        description="folder of received images, copies and results; all hosts of one database name the same one, on a "
+        "file system that they share; empty: the home folder",
+    )
 
 
 DeidentifyOption = Literal[

@@ -7,8 +7,8 @@ import socket
 import sys
 
 from covnode.errors import CovnodeError
+from covnode.home import Home, default_home
 from covnode.queue.leases import SILENT_S
-from covnode.settings import Home, default_home
 from covnode.store import executors
 from covnode.wiring.node import open_node
 

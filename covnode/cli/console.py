@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from covnode.errors import ConfigurationError
-from covnode.settings import AETitle, Home, default_home
+from covnode.home import Home, default_home
+from covnode.settings import AETitle
 from covnode.wiring.node import Node, open_node
 
 HomeOption = Annotated[

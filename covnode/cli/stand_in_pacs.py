@@ -3,6 +3,7 @@
 Each stored object is one line on stdout (its path), so that who started it can wait for it.
 """
 
+import itertools
 import signal
 import threading
 from pathlib import Path
@@ -16,11 +17,12 @@ from covnode.dicom.dimse import SUCCESS, VERIFICATION
 def run_stand_in_pacs(ae_title: str, port: int, folder: Path) -> None:
     """Accept and keep every object until the process is asked to stop."""
     folder.mkdir(parents=True, exist_ok=True)
+    numbers = itertools.count(1)
 
     def on_store(event: evt.Event) -> int:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
-        path = folder / f"{dataset.Modality}-{event.message_id}-{threading.get_ident()}.dcm"
+        path = folder / f"{dataset.Modality}-{next(numbers)}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         print(path, flush=True)  # noqa: T201 (the protocol with the parent)
         return SUCCESS

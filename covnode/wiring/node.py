@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -14,12 +13,13 @@ from typing import NoReturn
 import sqlalchemy as sa
 
 from covnode.errors import ConfigurationError, StaleClaim
+from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.queue.engine import DbosQueue, DbosRunner, migrate_engine
 from covnode.queue.leases import Leases
 from covnode.queue.port import Handler
 from covnode.records.job import JobKind
-from covnode.settings import Home, Settings, load_settings
+from covnode.settings import Settings, load_settings
 from covnode.store import executors, requeue
 from covnode.store.engine import make_engine, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
@@ -37,10 +37,15 @@ class Node:
     home: Home
     settings: Settings
 
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.home.database_url(self.settings.database.url)
+
     @cached_property
     def engine(self) -> sa.Engine:
         """The database."""
-        return make_engine(self.home.database_url(self.settings))
+        return make_engine(self.database_url)
 
     @cached_property
     def transaction(self) -> Transaction:
@@ -52,10 +57,14 @@ class Node:
         """Where jobs are put."""
         return DbosQueue(self.engine)
 
+    def executor_id(self, role: str) -> str:
+        """Return the stable name of this host's executor of ``role``: a restart takes up what it left."""
+        return f"{self.home.host}:{role}-0"
+
     def upgrade_database(self) -> None:
         """Make or migrate all tables: ours and the engine's."""
         upgrade(self.engine)
-        migrate_engine(self.home.database_url(self.settings))
+        migrate_engine(self.database_url)
 
     def require_current_database(self) -> None:
         """Refuse to start on tables of another release."""
@@ -69,7 +78,8 @@ class Node:
 
 def open_node(home: Home) -> Node:
     """Read the settings of ``home``."""
-    return Node(home, load_settings(home))
+    settings = load_settings(home)
+    return Node(home.with_files(settings.files.folder), settings)
 
 
 def open_process(home: Home, role: str, settings: Settings | None = None) -> Node:
@@ -81,9 +91,11 @@ def open_process(home: Home, role: str, settings: Settings | None = None) -> Nod
         None: those of the home.
     """
     os.umask(0o077)
-    node = Node(home, settings or load_settings(home))
+    settings = settings or load_settings(home)
+    node = Node(home.with_files(settings.files.folder), settings)
     configure_logs(node.settings.node.log_level, role)
     _be_the_only(home, role)
+    _require_files(node.home)
     node.require_current_database()
     return node
 
@@ -104,6 +116,21 @@ def _be_the_only(home: Home, role: str) -> None:
         raise ConfigurationError(f"a {role} runs on {home.root} already: stop it first.") from None
 
 
+def _require_files(home: Home) -> None:
+    """Refuse to work on a folder of files that is not there: what is not mounted is an empty folder, and seems to work.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not there.
+    """
+    if home.files != home.root and not home.deidentified.is_dir():
+        raise ConfigurationError(
+            f"{home.files} (files.folder) holds no files of a node: is it mounted? "
+            "The first host that uses it makes it by 'covnode init --files'."
+        )
+
+
 @dataclass(frozen=True)
 class ExecutorHeartbeats:
     """Heartbeats of one executor in our tables."""
@@ -118,19 +145,14 @@ class ExecutorHeartbeats:
             executors.beat(session, self.executor_id, self.role)
 
     def silent(self, longer_than_s: float) -> list[str]:
-        """Return the executors without a heartbeat for that long."""
+        """Return the executors that this one can stand in for and that had no heartbeat for that long."""
         with self.transaction() as session:
-            return executors.silent(session, longer_than_s)
+            return executors.silent(session, longer_than_s, self.role)
 
     def forget(self, executor_id: str) -> None:
         """Drop an executor whose jobs were given back."""
         with self.transaction() as session:
             executors.forget(session, executor_id)
-
-
-def executor_id(role: str) -> str:
-    """Return the stable name of this host's executor of ``role``: a restart takes its own jobs up again."""
-    return f"{socket.gethostname()}:{role}-0"
 
 
 @dataclass(frozen=True)
@@ -154,9 +176,15 @@ class RoleOfJobs:
 
 def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
     """Run the jobs of the role until the process is asked to stop; what runs then is taken up at the next start."""
-    me = executor_id(role.name)
-    runner = DbosRunner(node.home.database_url(node.settings), role.kind, me, role.concurrency, role.queues)
-    leases = Leases(ExecutorHeartbeats(node.transaction, me, role.name), runner, partial(requeue_lost, node))
+    me = node.executor_id(role.name)
+    runner = DbosRunner(node.database_url, role.kind, me, role.concurrency, role.queues)
+    heartbeats = ExecutorHeartbeats(node.transaction, me, role.name)
+
+    def take_over(executor_id: str) -> None:
+        runner.recover([executor_id])
+        heartbeats.forget(executor_id)
+
+    leases = Leases(heartbeats, take_over, partial(requeue_lost, node))
     stopping = stop_event()
 
     def persistent(subject_id: str, enqueues: int) -> None:

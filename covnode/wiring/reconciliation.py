@@ -18,12 +18,15 @@ from covnode.receive.recovery import recovered
 from covnode.receive.spool import Spool, durable_files, series_folders
 from covnode.records.arrival import ArrivedInstance
 from covnode.store import arrivals
+from covnode.store.executors import RECEIVER
 from covnode.wiring.node import Node
 
 _AGAIN_S = 1.0
 _SECOND_S = 0.1
 _SECONDS = 5
 _PAGE = 10_000
+# What another host has just named and not yet synced may look damaged from here.
+_WRITTEN_WITHIN_S = 60.0
 
 T = TypeVar("T")
 
@@ -74,13 +77,14 @@ class Reconciliation:
         for name in unknown:
             path = self._node.home.spool / name
             try:
-                if time.time() - path.stat().st_mtime < self._min_age_s:
+                age_s = time.time() - path.stat().st_mtime
+                if age_s < self._min_age_s:
                     continue
                 instance = recovered(self._spool, path, name)
-                if instance is None:
-                    self._set_aside(path)
-                else:
+                if instance is not None:
                     found.append(instance)
+                elif age_s >= _WRITTEN_WITHIN_S:
+                    self._set_aside(path)
             except OSError as error:
                 unread[type(error).__name__] += 1
         if unread:
@@ -141,7 +145,8 @@ class Reconciliation:
 
     def _write(self, found: list[ArrivedInstance]) -> list[str]:
         with self._node.transaction() as session:
-            return arrivals.record(session, found, self._node.settings.receive.late_slices)
+            late = self._node.settings.receive.late_slices
+            return arrivals.record(session, found, late, self._node.executor_id(RECEIVER))
 
     def _file_names(self, after_id: int) -> list[tuple[int, str, str]]:
         with self._node.transaction() as session:

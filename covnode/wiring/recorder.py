@@ -18,6 +18,7 @@ from covnode.receive.assembly import AssociationLedger
 from covnode.receive.evidence import ABORTED, RELEASED
 from covnode.records.arrival import ArrivedInstance, CommitmentAsked, DoorMessage, Ended, Stored
 from covnode.store import arrivals
+from covnode.store.executors import RECEIVER
 from covnode.wiring.node import Node
 
 _BATCH = 1000
@@ -126,7 +127,8 @@ class Recorder:
     def _write(self, instances: list[ArrivedInstance]) -> list[str | None]:
         with self._node.transaction() as session:
             if instances:
-                return [*arrivals.record(session, instances, self._node.settings.receive.late_slices)]
+                late = self._node.settings.receive.late_slices
+                return [*arrivals.record(session, instances, late, self._node.executor_id(RECEIVER))]
             session.execute(sa.select(1))
             return []
 

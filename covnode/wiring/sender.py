@@ -11,17 +11,18 @@ from covnode.deliver.restore import restore_identity
 from covnode.deliver.scu import send
 from covnode.dicom.association import Destination
 from covnode.errors import DeliveryRefused
+from covnode.home import Home
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery
 from covnode.pipeline.delivery import DeliveryJob, OnStored
 from covnode.records.job import DeliveryClaim, DeliveryState, JobKind, queue_name
 from covnode.records.result import ObjectKind
-from covnode.settings import DeliverSettings, Home, PeerSettings
+from covnode.settings import DeliverSettings, PeerSettings
 from covnode.store import audit, deliveries, series
 from covnode.store.results import MASKS, StoredResult, load_result
 from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault
-from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
+from covnode.wiring.node import Node, RoleOfJobs, open_process, run_jobs
 
 _ROLE = "sender"
 _KIND = JobKind.DELIVERY
@@ -65,7 +66,7 @@ class DeliveriesInStore:
     def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
         """Take the delivery."""
         with self.node.transaction() as session:
-            return deliveries.claim(session, delivery_id, enqueues, executor_id(_ROLE))
+            return deliveries.claim(session, delivery_id, enqueues, self.node.executor_id(_ROLE))
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
         """Record that the destination holds the object."""

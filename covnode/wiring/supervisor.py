@@ -9,8 +9,8 @@ import sys
 import threading
 from dataclasses import dataclass, field
 
+from covnode.home import Home
 from covnode.logs import get_logger
-from covnode.settings import Home
 from covnode.wiring.node import SUPERVISED, open_process, stop_event
 from covnode.wiring.restarts import Restarts
 

@@ -19,15 +19,17 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from covnode.errors import CovnodeError, StageFailed, StaleClaim, TransientError
+from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind, queue_name
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home, load_settings
+from covnode.settings import load_settings
 from covnode.store import analyses, deliveries
+from covnode.store.folders import publish, unpublished
 from covnode.wiring.confinement import confine
 from covnode.wiring.model_store import known_models
-from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
+from covnode.wiring.node import Node, RoleOfJobs, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan
 
 _ROLE = "worker"
@@ -110,7 +112,7 @@ class InferenceChild:
     def _answer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
         worker = self.node.settings.worker
         timeout_s = worker.timeout_s
-        plan = InferencePlan(worker, self.node.home.models, self.node.home.results / claim.analysis_id)
+        plan = InferencePlan(worker, self.node.home.models, _unpublished_result(self.node.home, claim))
         self._percent.value = 0
         future = self._pool.schedule(_infer_in_child, args=(plan, claim, series), timeout=timeout_s)
         shown = 0
@@ -142,9 +144,11 @@ class AnalysesInStore:
         self._held: AnalysisClaim | None = None
 
     def claim(self, analysis_id: str, enqueues: int) -> AnalysisClaim | None:
-        """Take the analysis."""
+        """Take the analysis; TransientError where no files can be seen, so that no attempt is wasted on them."""
+        if not self.node.home.deidentified.is_dir():
+            raise TransientError("the folder of de-identified files is away: is files.folder mounted?")
         with self.node.transaction() as session:
-            self._held = analyses.claim(session, analysis_id, enqueues, executor_id(_ROLE))
+            self._held = analyses.claim(session, analysis_id, enqueues, self.node.executor_id(_ROLE))
         return self._held
 
     def interrupted(self, claim: AnalysisClaim, reason: str) -> None:
@@ -161,15 +165,17 @@ class AnalysesInStore:
     def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
         """Return the de-identified files."""
         folder = self.node.home.deidentified / f"{claim.series_id}-r{claim.revision}"
-        return DeidentifiedSeries(
-            claim.series_id, claim.revision, tuple(sorted(folder.glob("*.dcm"))), claim.input_sha256
-        )
+        files = tuple(sorted(folder.glob("*.dcm")))
+        if not files:
+            raise TransientError("the de-identified files are not there")
+        return DeidentifiedSeries(claim.series_id, claim.revision, files, claim.input_sha256)
 
     def finish(self, claim: AnalysisClaim, analysed: Analysed) -> None:
-        """Record the result and enqueue a delivery to each destination: in one transaction."""
+        """Record the result, name its folder and enqueue a delivery to each destination: in one transaction."""
         destinations = [name for name, peer in self.node.settings.peers.items() if peer.deliver]
         with self.node.transaction() as session:
             analyses.mark_analysed(session, claim, analysed.result.cautions, analysed.timings_s)
+            publish(_unpublished_result(self.node.home, claim), self.node.home.results / claim.analysis_id)
             for destination in destinations:
                 job = deliveries.open_delivery(session, claim.analysis_id, destination)
                 self.node.queue.enqueue(session, job)
@@ -178,6 +184,11 @@ class AnalysesInStore:
         """Record that there is no result, and why."""
         with self.node.transaction() as session:
             analyses.mark_ended(session, claim, state, code, reason)
+
+
+def _unpublished_result(home: Home, claim: AnalysisClaim) -> Path:
+    """Return the folder of this claim's result: a process that lost its claim changes nobody's."""
+    return unpublished(home.results / claim.analysis_id, str(claim.fence))
 
 
 def run_worker(home: Home) -> None:

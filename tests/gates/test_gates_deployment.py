@@ -14,7 +14,8 @@ import tomllib
 import pytest
 import yaml
 
-from covnode.settings import Home, ReceiveSettings, StowSettings, TlsSettings
+from covnode.home import Home
+from covnode.settings import ReceiveSettings, StowSettings, TlsSettings
 from covnode.store import executors
 from covnode.wiring.node import open_node
 

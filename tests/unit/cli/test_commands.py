@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from covnode.cli.app import app
 from covnode.errors import ConfigurationError, CovnodeError
-from covnode.settings import Home, load_settings
+from covnode.home import Home
+from covnode.settings import load_settings
 from covnode.store import arrivals
 from covnode.wiring.node import open_node
 
