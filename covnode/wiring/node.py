@@ -21,7 +21,7 @@ from covnode.queue.port import Handler
 from covnode.records.job import JobKind
 from covnode.settings import Settings, load_settings
 from covnode.store import executors, requeue
-from covnode.store.engine import make_engine, revisions, upgrade
+from covnode.store.engine import make_engine, require_fitting, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
 
 SUPERVISED = "COVNODE_SUPERVISED"
@@ -67,13 +67,8 @@ class Node:
         migrate_engine(self.database_url)
 
     def require_current_database(self) -> None:
-        """Refuse to start on tables of another release."""
-        current, newest = revisions(self.engine)
-        if current != newest:
-            raise ConfigurationError(
-                f"the database is at revision {current or 'none'}, this release needs {newest}: "
-                "run 'covnode db upgrade'."
-            )
+        """Refuse to start on tables that this release cannot work on."""
+        require_fitting(*revisions(self.engine))
 
 
 def open_node(home: Home) -> Node:
@@ -95,6 +90,7 @@ def open_process(home: Home, role: str, settings: Settings | None = None) -> Nod
     node = Node(home.with_files(settings.files.folder), settings)
     configure_logs(node.settings.node.log_level, role)
     _be_the_only(home, role)
+    _ = node.home.host  # read now: the worker is about to give up to read the home
     _require_files(node.home)
     node.require_current_database()
     return node
