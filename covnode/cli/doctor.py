@@ -108,7 +108,7 @@ def _database(node: Node) -> str:
 
 
 def _disk(node: Node) -> str:
-    free_gb = shutil.disk_usage(node.home.root).free / 1e9
+    free_gb = min(shutil.disk_usage(folder).free for folder in (node.home.root, node.home.files)) / 1e9
     if free_gb < _LEAST_FREE_GB:
         raise OSError(f"{free_gb:.0f} GB free, at least {_LEAST_FREE_GB:.0f} GB should be: make room or move the home")
     return f"{free_gb:.0f} GB free"
