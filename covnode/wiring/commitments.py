@@ -118,7 +118,8 @@ class Commitments:
         """Take the requests that another receiver kept in its folder and is to report on no more."""
         for path in sorted(folder.glob(f"*{REQUEST_SUFFIX}"), key=_age):
             mine = self._folder / path.name
-            with contextlib.suppress(FileNotFoundError):
+            # What cannot be moved now stays where it is, for the next start.
+            with contextlib.suppress(OSError):
                 path.rename(mine)
                 self._take(_Waiting(mine))
 

@@ -38,7 +38,7 @@ class _Role:
             get_logger().error("role_ended", ended=self.name, exit_code=code, starts_again_in_s=pause_s)
         if self.restarts.is_due():
             self.restarts.started()
-            command = [sys.executable, "-m", "covnode", self.name, "--home", str(self.home.root)]
+            command = [sys.executable, "-m", "covnode.cli.serve", self.name, "--home", str(self.home.root)]
             environment = {**os.environ, SUPERVISED: "1"}
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (our own)
             get_logger().info("role_started", started=self.name, pid=self.process.pid)
