@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos check format models bench-path bench-receive bench-deidentify soak-receive soak-hosts fuzz-receive peers constraints clean
+.PHONY: help demo test chaos check format models bench-path bench-receive bench-deidentify bench-queue soak-receive soak-hosts fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,6 +45,10 @@ bench-receive: $(VENV)/.runtime ## Measure the receiver side by side with DCMTK'
 
 bench-deidentify: $(VENV)/.bench ## Measure the de-identification side by side with dicom-anonymizer and dicognito: instances a second
 	$(BIN)/python benchmarks/deidentify.py
+
+bench-queue: $(VENV)/.runtime ## Measure what the queue costs a job, with few rows and with a million, on SQLite and PostgreSQL
+	@tests/install_peers.sh
+	$(BIN)/python benchmarks/job_queue.py
 
 soak-receive: $(VENV)/.runtime ## Push 20,000 instances over 200 associations, a tenth of them broken, and look for what is lost or leaks
 	$(BIN)/python benchmarks/soak_receive.py

@@ -39,6 +39,12 @@ class PostgresqlServer:
         )
         self._control = [program("pg_ctl"), "-D", data, "-l", str(self._folder / "log"), "-w"]
 
+    @property
+    def version(self) -> str:
+        """Of the server."""
+        said = subprocess.run([program("postgres"), "--version"], check=True, capture_output=True, text=True)
+        return said.stdout.split()[2]
+
     def start(self) -> None:
         """Start, and return when it takes connections."""
         options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"

@@ -26,6 +26,7 @@ HomeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Show the newest so many.")]
 
 stdout = Console(soft_wrap=True)
 stderr = Console(stderr=True, soft_wrap=True)

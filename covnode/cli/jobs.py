@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, node_of, show_found, show_rows, stdout
+from covnode.cli.console import HomeOption, JsonOption, LimitOption, node_of, show_found, show_rows, stdout
 from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import analyses, deliveries, series, views
 
@@ -13,13 +13,13 @@ JobId = Annotated[str, typer.Argument(help="An id of 'covnode jobs list'.")]
 
 
 @app.command("list")
-def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List all jobs, newest first.
+def list_(home: HomeOption = None, limit: LimitOption = 100, as_json: JsonOption = False) -> None:
+    """List jobs, newest first.
 
-    Example: `covnode jobs list --json`
+    Example: `covnode jobs list --limit 1000 --json`
     """
     with node_of(home).transaction() as session:
-        rows = views.list_jobs(session)
+        rows = views.list_jobs(session, limit)
     columns = ["job_id", "kind", "of", "state", "progress", "attempts", "queued_at", "reason"]
     show_rows(columns, rows, as_json=as_json)
 

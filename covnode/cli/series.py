@@ -6,7 +6,7 @@ import typer
 
 from covnode.choose.rules import load_rules
 from covnode.choose.score import ScoreSheet
-from covnode.cli.console import HomeOption, JsonOption, node_of, print_json, show_found, show_rows, stdout
+from covnode.cli.console import HomeOption, JsonOption, LimitOption, node_of, print_json, show_found, show_rows, stdout
 from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import studies, views
 from covnode.store.tables import SeriesRow, StudyRow
@@ -18,13 +18,13 @@ app = typer.Typer(no_args_is_help=True, help="What came in, under the node's own
 
 
 @app.command("list")
-def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List all series, newest first.
+def list_(home: HomeOption = None, limit: LimitOption = 100, as_json: JsonOption = False) -> None:
+    """List series, newest first.
 
-    Example: `covnode series list --json`
+    Example: `covnode series list --limit 1000 --json`
     """
     with node_of(home).transaction() as session:
-        rows = views.list_series(session)
+        rows = views.list_series(session, limit)
     show_rows(["series_id", "state", "instances", "revision", "received_at", "from", "reason"], rows, as_json=as_json)
 
 

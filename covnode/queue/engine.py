@@ -19,7 +19,8 @@ from covnode.records.job import Job, JobKind, enqueues_of
 # Jobs outlive releases: one constant version lets the next release run what this one queued.
 _ENGINE_VERSION = "1"
 _NAME = "covnode"
-_POLL_S = 0.25
+# One look claims one job of a worker that runs one at a time: a queue of short jobs moves no faster than this.
+_POLL_S = 0.1
 # Our tables dead-letter a job after three crashes; the engine's own cap is only a backstop behind that.
 _ENGINE_MAX_RECOVERIES = 1000
 _OPEN = frozenset({"ENQUEUED", "DELAYED", "PENDING"})

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 DEMONSTRATION = "demonstration, not for clinical use"
 
@@ -89,6 +89,8 @@ class AnalysisResult(_Record):
         0..100; None likewise, and then category and ctsi are None too.
     cautions
         Sentences that the report carries.
+    configuration
+        The settings that shape the figures; with the input, the models and the revision they make the objects' UIDs.
     """
 
     analysis_id: str
@@ -108,6 +110,7 @@ class AnalysisResult(_Record):
     ctsi: int | None
     models: tuple[ModelIdentity, ...]
     cautions: tuple[str, ...]
+    configuration: dict[str, str | int] = Field(default_factory=dict)
 
     @property
     def demonstration(self) -> bool:

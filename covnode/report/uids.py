@@ -30,16 +30,17 @@ def derived_uid(*parts: object) -> str:
 
 
 def result_uids(result: AnalysisResult) -> MakeUid:
-    """Bind ``derived_uid`` to the input's content, the models and the revision of one analysis.
+    """Bind ``derived_uid`` to the input's content, the models, the configuration and the revision of one analysis.
 
     Returns
     -------
     Callable
         ``make(kind, index)`` gives the UID of one thing of this result.
     """
+    configuration = sorted(result.configuration.items())
     models = sorted([model.task, model.name, model.version, model.sha256 or ""] for model in result.models)
 
     def make(*what: object) -> str:
-        return derived_uid("covnode result", result.input_sha256, models, result.revision, *what)
+        return derived_uid("covnode result", result.input_sha256, models, configuration, result.revision, *what)
 
     return make

@@ -68,7 +68,7 @@ class SeriesRow(Base):
     series_digest: Mapped[str] = mapped_column(unique=True)
     state: Mapped[str] = mapped_column(index=True)
     revision: Mapped[int]
-    received_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
     last_instance_at: Mapped[datetime]
     state_at: Mapped[datetime]
     instance_count: Mapped[int] = mapped_column(default=0)
@@ -172,7 +172,7 @@ class AnalysisRow(Base):
     priority: Mapped[int] = mapped_column(default=10, server_default="10")
     progress_percent: Mapped[int] = mapped_column(default=0)
     executor_id: Mapped[str | None]
-    queued_at: Mapped[datetime]
+    queued_at: Mapped[datetime] = mapped_column(index=True)
     first_claimed_at: Mapped[datetime | None]
     state_at: Mapped[datetime]
     reason_code: Mapped[str | None]
@@ -195,7 +195,7 @@ class DeliveryRow(Base):
     enqueues: Mapped[int] = mapped_column(default=1)
     priority: Mapped[int] = mapped_column(default=10, server_default="10")
     executor_id: Mapped[str | None]
-    queued_at: Mapped[datetime]
+    queued_at: Mapped[datetime] = mapped_column(index=True)
     first_claimed_at: Mapped[datetime | None]
     state_at: Mapped[datetime]
     next_attempt_at: Mapped[datetime | None]

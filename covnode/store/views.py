@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from covnode.clock import utc_now
 from covnode.records.job import SeriesState
@@ -19,25 +19,28 @@ def _columns(row: Base, *left_out: str) -> dict[str, Any]:
     }
 
 
-def list_series(session: Session) -> list[dict[str, Any]]:
-    """Return a row a series, newest first, in the state that matters to a person."""
-    newest = sa.select(AnalysisRow.series_id, sa.func.max(AnalysisRow.revision).label("revision"))
-    latest = newest.group_by(AnalysisRow.series_id).subquery()
-    is_latest = sa.and_(AnalysisRow.series_id == latest.c.series_id, AnalysisRow.revision == latest.c.revision)
-    has_own_word = sa.and_(SeriesRow.state == SeriesState.HANDED_OVER, AnalysisRow.state.is_not(None))
+def list_series(session: Session, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return a row a series, newest first, in the state that matters to a person; at most ``limit`` of them."""
+    newest = sa.select(SeriesRow).order_by(SeriesRow.received_at.desc()).limit(limit).subquery()
+    series = aliased(SeriesRow, newest)
+    later = aliased(AnalysisRow)
+    is_latest = sa.and_(
+        AnalysisRow.series_id == series.series_id,
+        ~sa.exists().where(later.series_id == AnalysisRow.series_id, later.revision > AnalysisRow.revision),
+    )
+    has_own_word = sa.and_(series.state == SeriesState.HANDED_OVER, AnalysisRow.state.is_not(None))
     query = (
         sa.select(
-            SeriesRow.series_id,
-            sa.case((has_own_word, AnalysisRow.state), else_=SeriesRow.state).label("state"),
-            SeriesRow.instance_count.label("instances"),
-            SeriesRow.revision,
-            SeriesRow.received_at,
-            SeriesRow.source_ae_title.label("from"),
-            sa.func.coalesce(SeriesRow.reason, AnalysisRow.reason).label("reason"),
+            series.series_id,
+            sa.case((has_own_word, AnalysisRow.state), else_=series.state).label("state"),
+            series.instance_count.label("instances"),
+            series.revision,
+            series.received_at,
+            series.source_ae_title.label("from"),
+            sa.func.coalesce(series.reason, AnalysisRow.reason).label("reason"),
         )
-        .outerjoin(latest, latest.c.series_id == SeriesRow.series_id)
         .outerjoin(AnalysisRow, is_latest)
-        .order_by(SeriesRow.received_at.desc())
+        .order_by(series.received_at.desc())
     )
     return [dict(row) for row in session.execute(query).mappings()]
 
@@ -93,8 +96,10 @@ def standing(session: Session, watchdog_s: float) -> dict[str, int]:
     return dict(zip(questions, counts, strict=True))
 
 
-def list_jobs(session: Session) -> list[dict[str, Any]]:
-    """Return a row an analysis or delivery, newest first."""
+def list_jobs(session: Session, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return a row an analysis or delivery, newest first; at most ``limit`` of them."""
+    newest_analyses = sa.select(AnalysisRow).order_by(AnalysisRow.queued_at.desc()).limit(limit)
+    newest_deliveries = sa.select(DeliveryRow).order_by(DeliveryRow.queued_at.desc()).limit(limit)
     rows = [
         {
             "job_id": row.analysis_id,
@@ -106,7 +111,7 @@ def list_jobs(session: Session) -> list[dict[str, Any]]:
             "queued_at": row.queued_at,
             "reason": row.reason,
         }
-        for row in session.scalars(sa.select(AnalysisRow))
+        for row in session.scalars(newest_analyses)
     ]
     rows += [
         {
@@ -119,9 +124,9 @@ def list_jobs(session: Session) -> list[dict[str, Any]]:
             "queued_at": row.queued_at,
             "reason": row.reason,
         }
-        for row in session.scalars(sa.select(DeliveryRow))
+        for row in session.scalars(newest_deliveries)
     ]
-    return sorted(rows, key=lambda row: str(row["queued_at"]), reverse=True)
+    return sorted(rows, key=lambda row: str(row["queued_at"]), reverse=True)[:limit]
 
 
 def show_job(session: Session, job_id: str) -> dict[str, Any] | None:

@@ -90,7 +90,7 @@ def infer_series(plan: InferencePlan, claim: AnalysisClaim, series: Deidentified
         return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
 
     def conclude(held: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> AnalysisResult:
-        return _conclude(models, held, volume, lungs, lesions)
+        return _conclude(plan.settings, models, held, volume, lungs, lesions)
 
     def report(
         volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
@@ -111,7 +111,12 @@ def infer_series(plan: InferencePlan, claim: AnalysisClaim, series: Deidentified
 
 
 def _conclude(
-    models: Models, claim: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask
+    settings: WorkerSettings,
+    models: Models,
+    claim: AnalysisClaim,
+    volume: CTVolume,
+    lungs: LungMask,
+    lesions: LesionMask,
 ) -> AnalysisResult:
     measures = measure(volume, lungs, lesions)
     network = network_input(volume, lungs)
@@ -142,4 +147,5 @@ def _conclude(
             *plausibility_cautions(volume, lungs, measures),
             *demonstration,
         ),
+        configuration={"lungs": settings.lungs, "min_slices": settings.min_slices},
     )

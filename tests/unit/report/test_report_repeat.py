@@ -53,10 +53,11 @@ def own_uids(objects):
         {"revision": 2},
         {"models": (LUNG_MODEL.model_copy(update={"version": "1.0.1"}), LESION_MODEL, *DEMONSTRATION_MODELS)},
         {"models": (LUNG_MODEL.model_copy(update={"sha256": "c" * 64}), LESION_MODEL, *DEMONSTRATION_MODELS)},
+        {"configuration": {"lungs": "r231"}},
     ],
-    ids=["input", "revision", "model version", "weights"],
+    ids=["input", "revision", "model version", "weights", "configuration"],
 )
-def test_another_input_model_or_revision_is_another_object(write, change):
+def test_another_input_model_setting_or_revision_is_another_object(write, change):
     before, after = own_uids(write()[2]), own_uids(write(result=change)[2])
     assert before.keys() == after.keys()
     assert not set(before.values()) & set(after.values())
