@@ -14,6 +14,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FilesSettings(Section):
+    """Where images, copies and results lie."""
+
+    folder: str = Field(
+        default="",
+        description="folder of received images, copies and results; all hosts of one database name the same one, on a "
+        "file system that they share; empty: the home folder",
+    )
+
+
 DeidentifyOption = Literal[
     "clean_structured_content",
     "clean_descriptors",

@@ -6,16 +6,14 @@ An unknown key is an error. ``COVNODE__SECTION__KEY`` in the environment overrid
 import os
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
-import platformdirs
 from pydantic import Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
-from covnode.sections import DeidentifySettings, RetentionSettings, Section, WorkerSettings
+from covnode.home import Home
+from covnode.sections import DeidentifySettings, FilesSettings, RetentionSettings, Section, WorkerSettings
 
-CONFIG_NAME = "covnode.toml"
 ENVIRONMENT_PREFIX = "COVNODE__"
 
 CT_KEYWORDS = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
@@ -188,6 +186,7 @@ class Settings(Section):
     choice: ChoiceSettings = ChoiceSettings()
     deidentify: DeidentifySettings = DeidentifySettings()
     database: DatabaseSettings = DatabaseSettings()
+    files: FilesSettings = FilesSettings()
     worker: WorkerSettings = WorkerSettings()
     deliver: DeliverSettings = DeliverSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -201,50 +200,6 @@ class Settings(Section):
     def peers_called(self, ae_title: str) -> dict[str, PeerSettings]:
         """Return the peers of that AE title, by name."""
         return {name: peer for name, peer in self.peers.items() if peer.ae_title.strip() == ae_title.strip()}
-
-
-class Home:
-    """The node's folder and what lies where in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().resolve()
-        self.config = self.root / CONFIG_NAME
-        self.keys = self.root / "keys" / "pseudonyms.key"
-        self.spool = self.root / "spool"
-        self.incoming = self.root / "spool" / "incoming"
-        self.damaged = self.root / "spool" / "damaged"
-        self.commitments = self.root / "spool" / "commitments"
-        self.deidentified = self.root / "deidentified"
-        self.results = self.root / "results"
-        self.outbox = self.root / "outbox"
-        self.models = self.root / "models"
-        self.scratch = self.root / "scratch"
-        self.locks = self.root / "locks"
-        self.associations = self.locks / "associations"
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """All folders that hold data, private to the node's user."""
-        return (
-            self.spool,
-            self.incoming,
-            self.damaged,
-            self.commitments,
-            self.deidentified,
-            self.results,
-            self.outbox,
-            self.models,
-            self.keys.parent,
-        )
-
-    def database_url(self, settings: Settings) -> str:
-        """Return the SQLAlchemy URL in force."""
-        return settings.database.url or f"sqlite:///{self.root / 'covnode.db'}"
-
-
-def default_home() -> Path:
-    """Return COVNODE_HOME, or the data folder of this user."""
-    return Path(os.environ.get("COVNODE_HOME") or platformdirs.user_data_path("covnode"))
 
 
 def load_settings(home: Home) -> Settings:

@@ -3,7 +3,10 @@
 import sqlalchemy as sa
 from alembic import context
 
+from covnode.store.engine import LOCK_TIMEOUT_MS
 from covnode.store.tables import Base
+
+_ONE_AT_A_TIME = 0x636F766E6F6465  # any number that no other program locks in this database
 
 
 def _ours(_object: object, name: str | None, type_: str, _reflected: bool, _compare_to: object) -> bool:  # noqa: FBT001 (alembic calls it so)
@@ -14,13 +17,25 @@ def _ours(_object: object, name: str | None, type_: str, _reflected: bool, _comp
 def run() -> None:
     engine: sa.Engine = context.config.attributes["engine"]
     with engine.connect() as connection:
+        # What is set here is for the migrations alone: the pool does not get the connection back.
+        connection.detach()
         is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:
+            # A table that is copied and dropped would take along what refers to it.
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        else:
+            # Whoever waits for the lock of a table has all others wait behind it: better to fail and come again.
+            connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ONE_AT_A_TIME})")
+        connection.commit()
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
             include_object=_ours,
             render_as_batch=is_sqlite,
             transactional_ddl=True,
+            # So that no lock is held longer than for one migration; SQLite has one for all anyway.
+            transaction_per_migration=not is_sqlite,
         )
         with context.begin_transaction():
             if is_sqlite:

@@ -5,10 +5,11 @@ import os
 from spooled import keep
 
 from covnode.deidentify import key_file
+from covnode.home import Home
 from covnode.receive.spool import Spool
 from covnode.records.job import AnalysisState, DeliveryState, SeriesState
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import analyses, arrivals, deliveries
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow
 from covnode.wiring.node import Node

@@ -8,7 +8,7 @@ from covnode.records.series import DeidentifiedSeries
 from covnode.store import arrivals, series
 from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault
-from covnode.wiring.intake import IntakeInStore
+from covnode.wiring.intake import IntakeInStore, being_made
 from covnode.wiring.node import Node
 from covnode.wiring.patients import PatientsInStore
 
@@ -44,5 +44,7 @@ def take_in(node: Node, patient_id: str, number: int) -> tuple[str, str, Identit
         series.mark_chosen(session, series_id, 1)
     identity = identity_of(node, keys, patient_id, number)
     intake = IntakeInStore(node, IdentityVault(Seals(keys)))
-    analysis_id = intake.hand_over(DeidentifiedSeries(series_id, 1, (), "0" * 64), identity)
+    deidentified = DeidentifiedSeries(series_id, 1, (), "0" * 64)
+    being_made(node.home, deidentified).mkdir(parents=True)
+    analysis_id = intake.hand_over(deidentified, identity)
     return series_id, analysis_id, identity

@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 
 from covnode.cli.local_node import LocalNode, StandInPacs, covnode_command
 from covnode.cli.settings_file import read_document, set_value, write_document
-from covnode.settings import Home
+from covnode.home import Home
 from covnode.store import views
 from covnode.wiring.node import Node, open_node
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from covnode.chaos.failpoints import install, switches_of_the_environment, wrap
 from covnode.chaos.points import Role
 from covnode.chaos.switches import STANDBY
-from covnode.settings import Home
+from covnode.home import Home
 
 _LONGEST_PAUSE_S = 1.0
 

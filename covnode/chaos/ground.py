@@ -21,7 +21,7 @@ from covnode.chaos.pushes import Modality, PushedSeries, modality_of
 from covnode.chaos.switches import FOLDER, STANDBY, Switches
 from covnode.deidentify.key_file import KeyFile
 from covnode.errors import TransientError
-from covnode.settings import Home
+from covnode.home import Home
 from covnode.store.engine import make_engine
 from covnode.store.sessions import Transaction, transactions
 from covnode.wiring.node import SUPERVISED

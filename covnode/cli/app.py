@@ -4,8 +4,6 @@ Exit codes of every command: 0 done; 1 an error that the message explains; 2 wro
 analysed, delivered or confirmed.
 """
 
-import sys
-
 import typer
 
 from covnode.cli import (
@@ -31,8 +29,7 @@ from covnode.cli import (
     series,
     serve,
 )
-from covnode.cli.console import stderr
-from covnode.errors import CovnodeError
+from covnode.cli.console import run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,14 +68,4 @@ app.add_typer(db.app, name="db")
 
 def main() -> None:
     """Run the command line."""
-    try:
-        app()
-    except CovnodeError as error:
-        stderr.print("error: ", style="bold red", end="")
-        stderr.print(str(error), markup=False, highlight=False)
-        sys.exit(1)
-    except OSError as error:
-        stderr.print(f"error: {error.filename or 'the system'}: {error.strerror}", markup=False, highlight=False)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(app)

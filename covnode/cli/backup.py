@@ -93,6 +93,8 @@ def restore(
         # Never the database of the node that the backup was made of.
         set_value(document, "database.url", f'"{database_url}"')
         set_value(document, "database.worker_url", '""')
+    # Nor its folder of files: the copies lie in the new home.
+    set_value(document, "files.folder", '""')
     settings = parse_settings(tomlkit.dumps(document), str(found.home.config), dict(os.environ))
     if settings.database.url and not is_postgresql:
         raise ConfigurationError("COVNODE__DATABASE__URL names another database: unset it, and restore again.")

@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from covnode.errors import ConfigurationError
-from covnode.settings import AETitle, Home, default_home
+from covnode.errors import ConfigurationError, CovnodeError
+from covnode.home import Home, default_home
+from covnode.settings import AETitle
 from covnode.wiring.node import Node, open_node
 
 HomeOption = Annotated[
@@ -29,6 +30,21 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Show the newes
 
 stdout = Console(soft_wrap=True)
 stderr = Console(stderr=True, soft_wrap=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Run commands; an error is its message, without a traceback."""
+    try:
+        app()
+    except CovnodeError as error:
+        stderr.print("error: ", style="bold red", end="")
+        stderr.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+    except OSError as error:
+        stderr.print(f"error: {error.filename or 'the system'}: {error.strerror}", markup=False, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def home_of(folder: Path | None) -> Home:

@@ -26,8 +26,9 @@ from covnode.deidentify.keys import Pseudonyms
 from covnode.deidentify.options import METHOD, BurnedInText
 from covnode.deidentify.profile import Profile
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.sections import DeidentifyOption, DeidentifySettings
-from covnode.settings import Home, load_settings, validated
+from covnode.settings import load_settings, validated
 from covnode.wiring.deidentify_profile import profile_of
 from covnode.wiring.deidentifying import (
     Inputs,

@@ -15,8 +15,8 @@ from covnode.cli.local_node import PACS_AE, LocalNode, StandInPacs, run_covnode
 from covnode.cli.overlay import write_overlay
 from covnode.cli.stand_in_pacs import run_stand_in_pacs
 from covnode.errors import ConfigurationError, CovnodeError
+from covnode.home import Home
 from covnode.records.result import DEMONSTRATION
-from covnode.settings import Home
 from covnode.store.results import load_result
 from covnode.store.views import list_jobs
 from covnode.wiring.node import open_node

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from covnode.errors import CovnodeError
-from covnode.settings import Home
+from covnode.home import Home
 
 LOOPBACK = "127.0.0.1"
 NODE_AE = "COVNODE"

@@ -8,7 +8,8 @@ from tomlkit import TOMLDocument
 from tomlkit.items import Table
 
 from covnode.errors import ConfigurationError
-from covnode.settings import Home, Settings, parse_settings
+from covnode.home import Home
+from covnode.settings import Settings, parse_settings
 
 
 def default_document(settings: Settings) -> TOMLDocument:

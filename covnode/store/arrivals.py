@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from covnode.clock import utc_now
 from covnode.records.arrival import ArrivedInstance
 from covnode.records.job import SeriesState
-from covnode.store.series import FILES_REMOVED
+from covnode.store.series import FILES_REMOVED, see_to
 from covnode.store.sessions import new_id
 from covnode.store.tables import InstanceRow, SeriesRow, StudyRow
 
@@ -24,11 +24,15 @@ LatePolicy = Literal["amend", "ignore", "new_series"]
 _PART = "#"
 
 
-def record(session: Session, arrivals: Sequence[ArrivedInstance], late: LatePolicy) -> list[str]:
+def record(
+    session: Session, arrivals: Sequence[ArrivedInstance], late: LatePolicy, receiver: str | None = None
+) -> list[str]:
     """Record instances and return the series id of each.
 
     Parameters
     ----------
+    receiver
+        The executor that sees to their series from now on, also where the instances are known; None: it stays.
     late
         What becomes of a slice whose series was complete: amend: the next revision of the series begins; ignore: it is
         kept and left out; new_series: it begins a series of its own.
@@ -57,6 +61,8 @@ def record(session: Session, arrivals: Sequence[ArrivedInstance], late: LatePoli
         session.connection().execute(sa.insert(InstanceRow), rows)
     _note(session, parts, added, now)
     _note_return(session, {known[_name(arrived)] for arrived in arrivals}, now)
+    if receiver is not None:
+        see_to(session, receiver, set(known.values()))
     return [known[_name(arrived)] for arrived in arrivals]
 
 

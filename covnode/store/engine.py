@@ -1,5 +1,7 @@
 """The database engine: SQLite in the home folder, or PostgreSQL; and the migrations that make its tables."""
 
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import covnode
-from covnode.errors import ConfigurationError
+from covnode.errors import ConfigurationError, TransientError
 
 _BUSY_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 1000
+"""PostgreSQL: so long a migration waits for a table, and all others behind it."""
+
+_LOCKED_FOR_S = 300.0
+_LOCKED = frozenset({"55P03", "40P01"})  # lock not available, deadlock detected
 # A host that vanishes sends no farewell: unanswered bytes end the connection, and a silent one is asked for a sign.
 _POSTGRESQL: dict[str, int] = {
     "connect_timeout": 5,
@@ -80,8 +87,67 @@ def data_folder(name: str) -> Path:
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Bring our tables to the newest revision; data are kept."""
-    command.upgrade(_alembic(engine), "head")
+    """Bring our tables to the newest revision; data are kept.
+
+    On PostgreSQL the node may run meanwhile: a table whose lock does not come at once is tried again a little later.
+
+    Raises
+    ------
+    ConfigurationError
+        The tables are those of a newer release that has removed something.
+    TransientError
+        A transaction of somebody else holds a table for longer than the upgrade waits; what was done stays.
+    """
+    current, newest = revisions(engine)
+    require_fitting(current, newest, upgrading=True)
+    if _is_of_newer_release(current, newest):
+        return
+    until_s = time.monotonic() + _LOCKED_FOR_S
+    while True:
+        try:
+            command.upgrade(_alembic(engine), "head")
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "pgcode", None) not in _LOCKED:
+                raise
+            if time.monotonic() > until_s:
+                raise TransientError(
+                    "a long transaction in the database holds a table: end it, then run the upgrade again."
+                ) from None
+            time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (spreads tries, keeps no secret)
+        else:
+            return
+
+
+def require_fitting(current: str | None, newest: str | None, *, upgrading: bool = False) -> None:
+    """Refuse tables that this release cannot work on.
+
+    It works on those of a newer release, too, while that has only added to them: then both can run during an upgrade. A
+    migration that removes what an older release uses begins the next thousand of revisions.
+
+    Parameters
+    ----------
+    upgrading
+        Older tables are just what is wanted.
+
+    Raises
+    ------
+    ConfigurationError
+        They are older, or of a newer thousand.
+    """
+    if (current or "") < (newest or "") and not upgrading:
+        raise ConfigurationError(
+            f"the database is at revision {current or 'none'}, this release needs {newest}: run 'covnode db upgrade'."
+        )
+    if (current or "") > (newest or "") and not _is_of_newer_release(current, newest):
+        raise ConfigurationError(
+            f"the database is at revision {current} of a newer release, which has removed what this one needs "
+            f"({newest}): install that release here, too."
+        )
+
+
+def _is_of_newer_release(current: str | None, newest: str | None) -> bool:
+    """Whether the tables have more than this release knows, and all that it needs."""
+    return current is not None and newest is not None and current > newest and current[0] == newest[0]
 
 
 def revisions(engine: sa.Engine) -> tuple[str | None, str | None]:

@@ -1,9 +1,11 @@
-"""Heartbeats of the processes that run jobs, on the database's own clock."""
+"""Heartbeats of receivers and of processes that run jobs, on the database's own clock."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.store.tables import ExecutorRow
+
+RECEIVER = "receiver"
 
 
 def _now_s(session: Session) -> sa.ColumnElement[float]:
@@ -20,10 +22,14 @@ def beat(session: Session, executor_id: str, role: str) -> None:
         session.execute(sa.insert(ExecutorRow).values(executor_id=executor_id, role=role, beat_at_s=now))
 
 
-def silent(session: Session, longer_than_s: float) -> list[str]:
-    """Return the executors without a heartbeat for that long."""
+def silent(session: Session, longer_than_s: float, role: str) -> list[str]:
+    """Return the executors without a heartbeat for that long that one of ``role`` can stand in for.
+
+    A receiver stands in for receivers alone, and whoever runs jobs for all others.
+    """
     limit = _now_s(session) - longer_than_s
-    return list(session.scalars(sa.select(ExecutorRow.executor_id).where(ExecutorRow.beat_at_s < limit)))
+    kin = ExecutorRow.role == RECEIVER if role == RECEIVER else ExecutorRow.role != RECEIVER
+    return list(session.scalars(sa.select(ExecutorRow.executor_id).where(ExecutorRow.beat_at_s < limit, kin)))
 
 
 def forget(session: Session, executor_id: str) -> None:

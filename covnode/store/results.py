@@ -46,6 +46,9 @@ def load_result(folder: Path) -> StoredResult:
         It is not there.
     """
     try:
-        return StoredResult.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
+        stored = StoredResult.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CovnodeError(f"{folder.name} has no result on disk") from None
+    # Where they lay when they were written: another host may know the folder by another path.
+    objects = tuple(item.model_copy(update={"path": folder / item.path.name}) for item in stored.objects)
+    return stored.model_copy(update={"objects": objects})

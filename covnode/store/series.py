@@ -11,17 +11,49 @@ from covnode.clock import utc_now
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
 from covnode.store.sessions import guarded
-from covnode.store.tables import InstanceRow, SeriesRow
+from covnode.store.tables import ExecutorRow, InstanceRow, SeriesRow
 
 IDENTITY_CONFLICT = "identity_conflict"
 FILES_REMOVED = "files_removed"
 _CONFLICT_ACCEPTED = "identity_conflict_accepted"
 
 
-def in_state(session: Session, state: SeriesState) -> list[SeriesRow]:
-    """Return the series with at least one instance in ``state``, oldest first."""
-    query = sa.select(SeriesRow).where(SeriesRow.state == state, SeriesRow.instance_count > 0)
+def in_state(session: Session, state: SeriesState, receiver: str) -> list[SeriesRow]:
+    """Return the series in ``state`` that this receiver sees to and that have an instance, oldest first."""
+    query = sa.select(SeriesRow).where(SeriesRow.state == state, SeriesRow.instance_count > 0, seen_to_by(receiver))
     return list(session.scalars(query.order_by(SeriesRow.received_at)))
+
+
+def seen_to_by(receiver: str) -> sa.ColumnElement[bool]:
+    """Return the condition that this receiver sees to a series; what nobody sees to is everybody's."""
+    return sa.or_(SeriesRow.receiver == receiver, SeriesRow.receiver.is_(None))
+
+
+def see_to(session: Session, receiver: str, series_ids: Collection[str]) -> None:
+    """Have a receiver see to those of the series that are still coming in."""
+    session.connection().execute(
+        sa.update(SeriesRow)
+        .where(
+            SeriesRow.series_id.in_(series_ids),
+            SeriesRow.state == SeriesState.RECEIVING,
+            SeriesRow.receiver.is_distinct_from(receiver),
+        )
+        .values(receiver=receiver)
+    )
+
+
+def adopt(session: Session, receiver: str) -> int:
+    """Have a receiver see to what was seen to by nobody, or by one that has no row any more; return how many these are.
+
+    Of several that do this at once each series gets one.
+    """
+    is_there = sa.exists().where(ExecutorRow.executor_id == SeriesRow.receiver)
+    orphans = sa.update(SeriesRow).where(
+        SeriesRow.state.in_((SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)),
+        SeriesRow.receiver.is_distinct_from(receiver),
+        ~is_there,
+    )
+    return session.connection().execute(orphans.values(receiver=receiver)).rowcount
 
 
 def id_of(session: Session, series_digest: str) -> str | None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from covnode.clock import utc_now
 from covnode.records.job import OPEN_ANALYSES, AnalysisState, DeliveryState, SeriesState
 from covnode.store import analyses
-from covnode.store.series import move
+from covnode.store.series import move, seen_to_by
 from covnode.store.sessions import guarded
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
@@ -21,11 +21,16 @@ _BY_HAND = "by_hand"
 _BETTER_SERIES = "better_series"
 
 
-def waiting(session: Session) -> list[str]:
-    """Return the studies with complete series, the one that has waited longest first."""
+def waiting(session: Session, receiver: str) -> list[str]:
+    """Return the studies with complete series that this receiver sees to, the one that has waited longest first."""
     query = (
         sa.select(SeriesRow.study_id)
-        .where(SeriesRow.state == SeriesState.COMPLETE, SeriesRow.instance_count > 0, SeriesRow.study_id.is_not(None))
+        .where(
+            SeriesRow.state == SeriesState.COMPLETE,
+            SeriesRow.instance_count > 0,
+            SeriesRow.study_id.is_not(None),
+            seen_to_by(receiver),
+        )
         .group_by(SeriesRow.study_id)
         .order_by(sa.func.min(SeriesRow.state_at))
     )

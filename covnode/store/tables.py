@@ -57,7 +57,8 @@ class StudyRow(Base):
 class SeriesRow(Base):
     """A series that came in.
 
-    ``completeness`` is the evidence as a sentence, ``evidence`` as figures; ``score_sheet`` why it was chosen or not.
+    ``completeness`` is the evidence as a sentence, ``evidence`` as figures; ``score_sheet`` why it was chosen or not;
+    ``receiver`` the executor that sees to it until it is handed over: the one that recorded its last instances.
     ``files_removed_at`` is when retention last removed its files; ``files_held``: some may lie on disk (again).
     """
 
@@ -78,6 +79,7 @@ class SeriesRow(Base):
     evidence: Mapped[dict[str, Any] | None]
     score_sheet: Mapped[dict[str, Any] | None]
     intake_attempts: Mapped[int] = mapped_column(default=0)
+    receiver: Mapped[str | None]
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
     files_removed_at: Mapped[datetime | None]
@@ -255,7 +257,7 @@ class DestinationRow(Base):
 
 
 class ExecutorRow(Base):
-    """A live process that runs jobs, by its heartbeat on the database's clock."""
+    """A live receiver or process that runs jobs, by its heartbeat on the database's clock."""
 
     __tablename__ = "executors"
 

@@ -15,6 +15,7 @@ from covnode.receive.assembly import WATCHDOG, AssociationLedger, Verdict, least
 from covnode.receive.evidence import OPEN, Contents, Evidence, ExpectedBy, contents_of
 from covnode.records.job import SeriesState
 from covnode.store import series
+from covnode.store.executors import RECEIVER
 from covnode.store.tables import SeriesRow
 from covnode.wiring.counting import Count, SourceCounts, count_by_find
 from covnode.wiring.node import Node
@@ -60,7 +61,7 @@ class Assembling:
             The database is away.
         """
         with self.node.transaction() as session:
-            waiting = series.in_state(session, SeriesState.RECEIVING)
+            waiting = series.in_state(session, SeriesState.RECEIVING, self.node.executor_id(RECEIVER))
         self._forget_others({row.series_id for row in waiting})
         now = utc_now()
         complete = [found for row in waiting if (found := self._judge(row, now))]

@@ -20,8 +20,9 @@ import covnode
 from covnode.clock import utc_now
 from covnode.deidentify.syncing import Parts, sync_folder, write_synced
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.receive.content import ContentDigest
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import snapshot
 from covnode.store.engine import make_engine, revisions
 from covnode.wiring.node import Node
@@ -180,7 +181,7 @@ class Backup:
             A file cannot be read or written.
         """
         check_empty(home)
-        engine = make_engine(home.database_url(settings))
+        engine = make_engine(home.database_url(settings.database.url))
         into_home = f"{_HOME}/"
         names = [name.removeprefix(into_home) for name in self.manifest.files if name.startswith(into_home)]
         sources = {name: self.home.root / name for name in names if name != self.home.config.name}

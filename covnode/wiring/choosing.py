@@ -13,11 +13,13 @@ from covnode.choose.rules import SHIPPED, Rules, load_rules
 from covnode.choose.score import ScoreSheet, score
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim, StorageAway, TransientError
+from covnode.home import Home
 from covnode.logs import get_logger
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import SeriesState
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import control, series, studies
+from covnode.store.executors import RECEIVER
 from covnode.store.tables import SeriesRow, StudyRow
 from covnode.wiring.node import Node
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
@@ -95,8 +97,9 @@ class Choosing:
             The database is away.
         """
         with self.node.transaction() as session:
-            study_ids = studies.waiting(session)
-            complete = series.in_state(session, SeriesState.COMPLETE)
+            me = self.node.executor_id(RECEIVER)
+            study_ids = studies.waiting(session, me)
+            complete = series.in_state(session, SeriesState.COMPLETE, me)
         self._stuck.look(complete)
         self._setbacks.forget_but(study_ids)
         for row in complete:

@@ -4,6 +4,7 @@ Comes from a door, as a message and a file; goes to the peer that asked, or back
 peer of the configuration. A request's file leaves its folder by a report that was taken, or for ``given-up``.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -112,6 +113,15 @@ class Commitments:
     def put(self, asked: CommitmentAsked) -> None:
         """Take a request that a door has just kept."""
         self._take(_Waiting(self._folder / asked.file_name, time.monotonic() + _ROWS_FOLLOW_WITHIN_S))
+
+    def take_over(self, folder: Path) -> None:
+        """Take the requests that another receiver kept in its folder and is to report on no more."""
+        for path in sorted(folder.glob(f"*{REQUEST_SUFFIX}"), key=_age):
+            mine = self._folder / path.name
+            # What cannot be moved now stays where it is, for the next start.
+            with contextlib.suppress(OSError):
+                path.rename(mine)
+                self._take(_Waiting(mine))
 
     def run(self, stopping: threading.Event) -> None:
         """Give reports until asked to stop; what is open then is taken up at the next start."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import covnode
+from covnode.home import Home
 from covnode.logs import get_logger
-from covnode.settings import Home
 from covnode.wiring import landlock
 from covnode.wiring.node import Node
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.receive.admission import Admission, AdmissionRules
 from covnode.receive.commitment import CommitmentScp
@@ -28,7 +29,7 @@ from covnode.receive.slots import AssociationSlots
 from covnode.receive.spool import Spool
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DoorMessage, write_door_message
-from covnode.settings import Home, Settings, load_settings
+from covnode.settings import Settings, load_settings
 from covnode.wiring.stow_protection import StowProtection
 
 _GRACE_S = 5.0
@@ -111,6 +112,7 @@ def main() -> None:
     os.umask(0o077)
     home = Home(given.home)
     settings = load_settings(home)
+    home = home.with_files(settings.files.folder)
     configure_logs(settings.node.log_level, given.name)
     line = Line(socket.socket(fileno=given.line))
     gate = Gate(home.spool, settings.receive.min_free_gb)

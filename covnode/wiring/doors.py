@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from msgspec import MsgspecError
 
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.logs import get_logger
 from covnode.receive.contexts import sop_class_uids
 from covnode.receive.drafts import clear_incoming
 from covnode.receive.tls import ReloadingServerContext
 from covnode.records.arrival import DoorMessage, read_door_message
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.wiring.restarts import Restarts
 from covnode.wiring.stow_protection import StowProtection
 

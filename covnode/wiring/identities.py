@@ -88,6 +88,23 @@ def make_keys(node: Node, access: audit.Access) -> None:
         audit.write(session, access, audit.Outcome.DONE)
 
 
+def refuse_new_keys(node: Node) -> None:
+    """Refuse to make keys for a database that others have filled.
+
+    Raises
+    ------
+    ConfigurationError
+        The vault holds identities.
+    """
+    with node.transaction() as session:
+        held = vault.count(session)
+    if held:
+        raise ConfigurationError(
+            f"the vault of the database holds {held} identities that only its own keys open: "
+            f"copy keys/ of the node's first host to {node.home.keys.parent}, then run this again."
+        )
+
+
 class NamesPatientError(ConfigurationError):
     """The reason would put an identity into the audit trail."""
 

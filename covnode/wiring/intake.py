@@ -1,17 +1,22 @@
 """The way in from a chosen series to its analysis, in our tables. Holds the keys; has no torch."""
 
 import contextlib
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.key_file import KeyFile
 from covnode.errors import DeidentificationRefused, StaleClaim, TransientError
+from covnode.home import Home
 from covnode.logs import get_logger
 from covnode.pipeline.intake import Intake
 from covnode.records.identity import Identity
 from covnode.records.job import SeriesState
 from covnode.records.series import DeidentifiedSeries, ReceivedInstance, ReceivedSeries
 from covnode.store import analyses, series, studies
+from covnode.store.executors import RECEIVER
+from covnode.store.folders import publish, unpublished
 from covnode.store.sealing import Seals
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
@@ -49,13 +54,23 @@ class IntakeInStore:
         get_logger().error("series_quarantined", series_id=received.series_id, code=refusal.code, reason=str(refusal))
 
     def hand_over(self, deidentified: DeidentifiedSeries, identity: Identity) -> str:
-        """Keep the identity, open the analysis, enqueue it, move the series on: in one transaction."""
-        with self.node.transaction() as session:
-            studies.hold(session, deidentified.series_id)
-            series.mark_handed_over(session, deidentified.series_id, deidentified.revision)
-            self.vault.keep(session, deidentified.series_id, deidentified.revision, identity)
-            job = analyses.open_analysis(session, deidentified)
-            self.node.queue.enqueue(session, job)
+        """Keep the identity, open the analysis, enqueue it, move the series on: in one transaction.
+
+        The copy gets its name in it, too: the lock of the row keeps a receiver that was taken for dead from putting
+        its own in the place of one that a worker is reading.
+        """
+        made = being_made(self.node.home, deidentified)
+        try:
+            with self.node.transaction() as session:
+                studies.hold(session, deidentified.series_id)
+                series.mark_handed_over(session, deidentified.series_id, deidentified.revision)
+                publish(made, copy_of(self.node.home, deidentified))
+                self.vault.keep(session, deidentified.series_id, deidentified.revision, identity)
+                job = analyses.open_analysis(session, deidentified)
+                self.node.queue.enqueue(session, job)
+        except StaleClaim:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
         get_logger().info("series_queued", series_id=deidentified.series_id, analysis_id=job.subject_id)
         return job.subject_id
 
@@ -81,7 +96,7 @@ class TakingIn:
             The database is away.
         """
         with self.node.transaction() as session:
-            chosen = series.in_state(session, SeriesState.CHOSEN)
+            chosen = series.in_state(session, SeriesState.CHOSEN, self.node.executor_id(RECEIVER))
         self._stuck.look(chosen)
         self._setbacks.forget_but({row.series_id for row in chosen})
         for row in chosen:
@@ -123,6 +138,16 @@ class TakingIn:
                 series.quarantine(session, row.series_id, row.revision, "intake_failed", reason)
 
 
+def copy_of(home: Home, series: ReceivedSeries | DeidentifiedSeries) -> Path:
+    """Return the folder of the de-identified copy of a series."""
+    return home.deidentified / f"{series.series_id}-r{series.revision}"
+
+
+def being_made(home: Home, series: ReceivedSeries | DeidentifiedSeries) -> Path:
+    """Return the folder in which this host makes that copy."""
+    return unpublished(copy_of(home, series), home.host)
+
+
 def build_intake(node: Node, keys: KeyFile) -> Intake:
     """Wire the intake of this node.
 
@@ -135,7 +160,6 @@ def build_intake(node: Node, keys: KeyFile) -> Intake:
     profile = profile_of_the_node(node.settings.deidentify)
 
     def deidentify(received: ReceivedSeries) -> tuple[DeidentifiedSeries, Identity]:
-        out = node.home.deidentified / f"{received.series_id}-r{received.revision}"
-        return deidentify_series(received, out, known, profile)
+        return deidentify_series(received, being_made(node.home, received), known, profile)
 
     return Intake(IntakeInStore(node, IdentityVault(Seals(keys))), deidentify)

@@ -15,8 +15,8 @@ from typing import IO
 import tomlkit
 
 from covnode.errors import ConfigurationError, WeightsMismatch
+from covnode.home import Home
 from covnode.infer.bundles import MANIFEST, ModelBundle, load_bundle
-from covnode.settings import Home
 from covnode.store.engine import data_folder
 
 R231_FOLDER = "r231"

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -15,14 +14,15 @@ from typing import NoReturn
 import sqlalchemy as sa
 
 from covnode.errors import ConfigurationError, RowExists, StaleClaim
+from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.queue.engine import DbosQueue, DbosRunner, migrate_engine
 from covnode.queue.leases import Leases
 from covnode.queue.port import Handler
 from covnode.records.job import JobKind, queue_name
-from covnode.settings import Home, Settings, load_settings
+from covnode.settings import Settings, load_settings
 from covnode.store import executors, queues, requeue
-from covnode.store.engine import make_engine, revisions, upgrade
+from covnode.store.engine import make_engine, require_fitting, revisions, upgrade
 from covnode.store.sessions import Transaction, transactions
 
 SUPERVISED = "COVNODE_SUPERVISED"
@@ -42,10 +42,15 @@ class Node:
     home: Home
     settings: Settings
 
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.home.database_url(self.settings.database.url)
+
     @cached_property
     def engine(self) -> sa.Engine:
         """The database."""
-        return make_engine(self.home.database_url(self.settings))
+        return make_engine(self.database_url)
 
     @cached_property
     def transaction(self) -> Transaction:
@@ -57,24 +62,24 @@ class Node:
         """Where jobs are put."""
         return DbosQueue(self.engine)
 
+    def executor_id(self, role: str, slot: int = 0) -> str:
+        """Return the stable name of this host's executor of ``role``: a restart takes up what it left."""
+        return f"{self.home.host}:{role}-{slot}"
+
     def upgrade_database(self) -> None:
         """Make or migrate all tables: ours and the engine's."""
         upgrade(self.engine)
-        migrate_engine(self.home.database_url(self.settings))
+        migrate_engine(self.database_url)
 
     def require_current_database(self) -> None:
-        """Refuse to start on tables of another release."""
-        current, newest = revisions(self.engine)
-        if current != newest:
-            raise ConfigurationError(
-                f"the database is at revision {current or 'none'}, this release needs {newest}: "
-                "run 'covnode db upgrade'."
-            )
+        """Refuse to start on tables that this release cannot work on."""
+        require_fitting(*revisions(self.engine))
 
 
 def open_node(home: Home) -> Node:
     """Read the settings of ``home``."""
-    return Node(home, load_settings(home))
+    settings = load_settings(home)
+    return Node(home.with_files(settings.files.folder), settings)
 
 
 def open_process(home: Home, role: str, settings: Settings | None = None, slot: int = 0) -> Node:
@@ -88,9 +93,12 @@ def open_process(home: Home, role: str, settings: Settings | None = None, slot: 
         Which of several processes of the role.
     """
     os.umask(0o077)
-    node = Node(home, settings or load_settings(home))
+    settings = settings or load_settings(home)
+    node = Node(home.with_files(settings.files.folder), settings)
     configure_logs(node.settings.node.log_level, role)
     hold_lock(home, f"{role}-{slot}", f"a {role} runs on {home.root} already: stop it first.")
+    _ = node.home.host  # read now: the worker is about to give up to read the home
+    _require_files(node.home)
     node.require_current_database()
     return node
 
@@ -111,6 +119,21 @@ def hold_lock(home: Home, name: str, otherwise: str) -> None:
         raise ConfigurationError(otherwise) from None
 
 
+def _require_files(home: Home) -> None:
+    """Refuse to work on a folder of files that is not there: what is not mounted is an empty folder, and seems to work.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not there.
+    """
+    if home.files != home.root and not home.deidentified.is_dir():
+        raise ConfigurationError(
+            f"{home.files} (files.folder) holds no files of a node: is it mounted? "
+            "The first host that uses it makes it by 'covnode init --files'."
+        )
+
+
 @dataclass(frozen=True)
 class ExecutorHeartbeats:
     """Heartbeats of one executor in our tables."""
@@ -125,19 +148,14 @@ class ExecutorHeartbeats:
             executors.beat(session, self.executor_id, self.role)
 
     def silent(self, longer_than_s: float) -> list[str]:
-        """Return the executors without a heartbeat for that long."""
+        """Return the executors that this one can stand in for and that had no heartbeat for that long."""
         with self.transaction() as session:
-            return executors.silent(session, longer_than_s)
+            return executors.silent(session, longer_than_s, self.role)
 
     def forget(self, executor_id: str) -> None:
         """Drop an executor whose jobs were given back."""
         with self.transaction() as session:
             executors.forget(session, executor_id)
-
-
-def executor_id(role: str, slot: int = 0) -> str:
-    """Return the stable name of this host's executor of ``role``: a restart takes its own jobs up again."""
-    return f"{socket.gethostname()}:{role}-{slot}"
 
 
 @dataclass(frozen=True)
@@ -167,13 +185,19 @@ class RoleOfJobs:
 
 def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
     """Run the jobs of the role until the process is asked to stop; what runs then is taken up at the next start."""
-    me = executor_id(role.name, role.slot)
+    me = node.executor_id(role.name, role.slot)
     # Deliveries are paused by destination, whichever queue their jobs came by.
     for name in set(role.queues) - {queue_name(JobKind.DELIVERY)}:
         with contextlib.suppress(RowExists), node.transaction() as session:
             queues.register(session, [name])
-    runner = DbosRunner(node.home.database_url(node.settings), role.kind, me, role.concurrency, role.queues)
-    leases = Leases(ExecutorHeartbeats(node.transaction, me, role.name), runner, partial(requeue_lost, node))
+    runner = DbosRunner(node.database_url, role.kind, me, role.concurrency, role.queues)
+    heartbeats = ExecutorHeartbeats(node.transaction, me, role.name)
+
+    def take_over(executor_id: str) -> None:
+        runner.recover([executor_id])
+        heartbeats.forget(executor_id)
+
+    leases = Leases(heartbeats, take_over, partial(requeue_lost, node))
     stopping = stop_event()
 
     def persistent(subject_id: str, enqueues: int) -> None:

@@ -1,6 +1,9 @@
 """The receiver process: doors, recorder, assembly of series, intake, storage commitment. Holds the keys; has no torch.
 
 door (processes) --line--> recorder --rows--> assembling --> choosing --> taking in --job--> worker
+
+Of several receivers on one database each sees to the series whose instances it recorded last, and a living one to those
+of one whose heartbeat has stopped.
 """
 
 import threading
@@ -8,28 +11,24 @@ from dataclasses import dataclass
 
 from covnode.deidentify.key_file import KeyFile
 from covnode.errors import TransientError
+from covnode.home import Home
 from covnode.logs import get_logger
 from covnode.receive.assembly import AssociationLedger
-from covnode.receive.drafts import clear_incoming
 from covnode.receive.spool import Spool
 from covnode.records.arrival import DoorMessage
-from covnode.settings import Home
+from covnode.store.executors import RECEIVER
 from covnode.wiring.assembling import Assembling
 from covnode.wiring.choosing import Choosing
 from covnode.wiring.commitments import Commitments
 from covnode.wiring.doors import Doors
 from covnode.wiring.intake import TakingIn, build_intake
 from covnode.wiring.node import Node, open_process, stop_event
-from covnode.wiring.reconciliation import reconcile
 from covnode.wiring.recorder import Recorder
-from covnode.wiring.retention import retain
 from covnode.wiring.room import DiskWarnings
+from covnode.wiring.upkeep import Upkeep
 
 _TICK_S = 0.5
 _SUPERVISION_S = 0.25
-_RECONCILE_S = 3600.0
-# Younger files may be on their way through the recorder.
-_SETTLED_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Receiver:
         self._doors = Doors(node.home, node.settings, self._hear)
         self._commitments = Commitments(node, digest, self._doors.report_on_same)
         self._recorder = Recorder(node, self._ledger, self._doors.close, self._commitments.put)
-        self._reconciled = threading.Event()
-        self._spool = Spool(node.home.spool, node.home.incoming, digest)
+        spool = Spool(node.home.spool, node.home.incoming, digest)
+        self._upkeep = Upkeep(node, spool, self._commitments)
         self._assembly = Assembly(
             Assembling(node, self._ledger),
             Choosing(node),
@@ -75,13 +74,14 @@ class Receiver:
 
     def run(self, stopping: threading.Event) -> None:
         """Run until asked to stop."""
+        self._upkeep.start()
         threads = [
             threading.Thread(target=work, args=(stopping,), name=name)
             for name, work in {
                 "recorder": self._recorder.run,
                 "assembly": self._assembly.run,
                 "commitments": self._commit,
-                "reconciliation": self._reconcile,
+                "upkeep": self._upkeep.run,
             }.items()
         ]
         for thread in threads:
@@ -107,24 +107,15 @@ class Receiver:
             except Exception as error:  # noqa: BLE001 (the edge of the loop: no process can be started now)
                 get_logger().error("doors_not_supervised", error=type(error).__name__)
 
-    def _reconcile(self, stopping: threading.Event) -> None:
-        reconcile(self._node, self._spool, stopping)
-        self._reconciled.set()
-        retain(self._node, stopping)
-        while not stopping.wait(_RECONCILE_S):
-            reconcile(self._node, self._spool, stopping, _SETTLED_S)
-            retain(self._node, stopping)
-
     def _commit(self, stopping: threading.Event) -> None:
         # A commitment asked for before the restart is answered when every file of the spool has its row.
-        self._reconciled.wait()
+        self._upkeep.reconciled.wait()
         self._commitments.run(stopping)
 
 
 def run_receiver(home: Home) -> None:
     """Run until asked to stop."""
-    node = open_process(home, "receiver")
-    for folder in home.folders:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    clear_incoming(home.incoming)
+    node = open_process(home, RECEIVER)
+    for folder in node.home.folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     Receiver(node, KeyFile(home.keys)).run(stop_event())

@@ -25,6 +25,8 @@ _AGAIN_S = 1.0
 _SECOND_S = 0.1
 _SECONDS = 5
 _PAGE = 10_000
+# What another host has just named and not yet synced may look damaged from here.
+_WRITTEN_WITHIN_S = 60.0
 
 T = TypeVar("T")
 
@@ -75,13 +77,14 @@ class Reconciliation:
         for name in unknown:
             path = self._node.home.spool / name
             try:
-                if time.time() - path.stat().st_mtime < self._min_age_s:
+                age_s = time.time() - path.stat().st_mtime
+                if age_s < self._min_age_s:
                     continue
                 instance = recovered(self._spool, path, name)
-                if instance is None:
-                    self._set_aside(path)
-                else:
+                if instance is not None:
                     found.append(instance)
+                elif age_s >= _WRITTEN_WITHIN_S:
+                    self._set_aside(path)
             except OSError as error:
                 unread[type(error).__name__] += 1
         if unread:

@@ -19,6 +19,7 @@ from covnode.receive.assembly import AssociationLedger
 from covnode.receive.evidence import ABORTED, RELEASED
 from covnode.records.arrival import ArrivedInstance, CommitmentAsked, DoorMessage, Ended, Stored
 from covnode.store import arrivals, control
+from covnode.store.executors import RECEIVER
 from covnode.store.tables import StudyRow
 from covnode.wiring.node import Node
 
@@ -42,7 +43,7 @@ def record(node: Node, session: Session, instances: list[ArrivedInstance]) -> li
     RowExists
         As `arrivals.record`.
     """
-    series_ids = arrivals.record(session, instances, node.settings.receive.late_slices)
+    series_ids = arrivals.record(session, instances, node.settings.receive.late_slices, node.executor_id(RECEIVER))
     urgent = {instance.study_digest for instance in instances if instance.facts.stat}
     if urgent:
         for job in control.hurry(session, StudyRow.study_digest.in_(urgent)):

@@ -6,7 +6,7 @@ Asked by the supervisor of its roles and by the receiver of its doors.
 import time
 from dataclasses import dataclass
 
-_FIRST_PAUSE_S = 0.5
+_FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 _STEADY_S = 30.0
 
@@ -16,7 +16,7 @@ class Restarts:
     """The starts of one process."""
 
     longest_pause_s: float = LONGEST_PAUSE_S
-    pause_s: float = _FIRST_PAUSE_S
+    _pause_s: float = _FIRST_PAUSE_S
     _started_at_s: float = 0.0
     _start_at_s: float = 0.0
 
@@ -31,7 +31,9 @@ class Restarts:
     def ended(self) -> float:
         """Note an end and return the pause until the next start."""
         now_s = time.monotonic()
-        steady = now_s - self._started_at_s > _STEADY_S
-        self.pause_s = _FIRST_PAUSE_S if steady else min(self.pause_s * 2, self.longest_pause_s)
-        self._start_at_s = now_s + self.pause_s
-        return self.pause_s
+        if now_s - self._started_at_s > _STEADY_S:
+            self._pause_s = _FIRST_PAUSE_S
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, self.longest_pause_s)
+        self._start_at_s = now_s + pause_s
+        return pause_s

@@ -21,11 +21,11 @@ from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
 from covnode.errors import ConfigurationError, StaleClaim, TransientError
+from covnode.home import Home
 from covnode.logs import get_logger
 from covnode.receive.spool import sync_folder
 from covnode.records.job import AnalysisState
 from covnode.sections import RetentionSettings
-from covnode.settings import Home
 from covnode.store import retention, series
 from covnode.store.retention import End, Files, Standing
 from covnode.store.tables import AnalysisRow, SeriesRow

@@ -13,13 +13,14 @@ from covnode.deidentify.key_file import KeyFile
 from covnode.deliver.restore import restore_identity
 from covnode.deliver.scu import send
 from covnode.errors import CovnodeError, DeliveryRefused, PeerAway, StaleClaim, StorageAway, TransientError
+from covnode.home import Home
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery
 from covnode.logs import get_logger
 from covnode.pipeline.delivery import DeliveryJob, OnStored
 from covnode.records.job import DeliveryClaim, DeliveryState, JobKind, queue_name
 from covnode.records.result import ObjectKind
-from covnode.settings import Home, PeerSettings
+from covnode.settings import PeerSettings
 from covnode.store import audit, deliveries, destinations, series, waiting
 from covnode.store.results import MASKS, StoredResult, load_result
 from covnode.store.sealing import Seals
@@ -31,7 +32,7 @@ from covnode.wiring.destinations import (
     note_reached,
     probe_pause_s,
 )
-from covnode.wiring.node import Node, RoleOfJobs, executor_id, open_process, run_jobs
+from covnode.wiring.node import Node, RoleOfJobs, open_process, run_jobs
 from covnode.wiring.room import needs_of, room_for_jobs
 from covnode.wiring.setbacks import Cause, cause_of, in_words
 
@@ -81,7 +82,7 @@ class DeliveriesInStore:
     def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
         """Take the delivery."""
         with self.node.transaction() as session:
-            return deliveries.claim(session, delivery_id, enqueues, executor_id(_ROLE))
+            return deliveries.claim(session, delivery_id, enqueues, self.node.executor_id(_ROLE))
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
         """Record that the destination holds the object; StaleClaim when the delivery is not to go on."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from covnode.clock import utc_now
-from covnode.errors import CovnodeError, StorageAway
+from covnode.errors import ConfigurationError, CovnodeError, StorageAway
 from covnode.logs import get_logger
 from covnode.store.tables import SeriesRow
 
@@ -35,7 +35,8 @@ class Cause(StrEnum):
 
 def cause_of(error: BaseException) -> Cause:
     """Return what a failure says of its series."""
-    if isinstance(error, StorageAway):
+    # A key file that lacks what another host has added is no fault of the series either.
+    if isinstance(error, (StorageAway, ConfigurationError)):
         return Cause.STORAGE
     if isinstance(error, OSError):
         return Cause.NO_ROOM if error.errno in _NO_ROOM else Cause.STORAGE if error.errno in _STORAGE else Cause.OTHER

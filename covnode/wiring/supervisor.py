@@ -9,8 +9,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
+from covnode.home import Home
 from covnode.logs import get_logger
-from covnode.settings import Home
 from covnode.wiring.devices import devices_of
 from covnode.wiring.node import SUPERVISED, open_process, stop_event
 from covnode.wiring.restarts import LONGEST_PAUSE_S, Restarts
@@ -61,7 +61,7 @@ class _Role:
             self.process.wait()
 
 
-def serve(home: Home, *, module: str = "covnode", longest_pause_s: float = LONGEST_PAUSE_S) -> None:
+def serve(home: Home, *, module: str = "covnode.cli.serve", longest_pause_s: float = LONGEST_PAUSE_S) -> None:
     """Run all roles until asked to stop.
 
     Parameters

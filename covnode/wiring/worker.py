@@ -20,16 +20,18 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from covnode.errors import ConfigurationError, CovnodeError, OutOfMemory, StageFailed, StaleClaim, TransientError
+from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind, queue_name
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home, load_settings
+from covnode.settings import load_settings
 from covnode.store import analyses, deliveries
+from covnode.store.folders import publish, unpublished
 from covnode.wiring.confinement import confine
 from covnode.wiring.devices import devices_of, threads_of
 from covnode.wiring.model_store import known_models
-from covnode.wiring.node import Node, RoleOfJobs, executor_id, hold_lock, open_process, run_jobs
+from covnode.wiring.node import Node, RoleOfJobs, hold_lock, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan, within_memory
 from covnode.wiring.room import needs_of, room_for_jobs
 
@@ -120,7 +122,7 @@ class InferenceChild:
             The claim was lost: the child is stopped.
         """
         home = self.node.home
-        out = home.results / claim.analysis_id
+        out = _unpublished_result(home, claim)
         plan = InferencePlan(self.node.settings.worker, home.models, out, self._device, self._threads)
         return within_memory(plan, lambda plan: self._infer(plan, claim, series))
 
@@ -187,7 +189,9 @@ class AnalysesInStore:
         self._held: AnalysisClaim | None = None
 
     def claim(self, analysis_id: str, enqueues: int) -> AnalysisClaim | None:
-        """Take the analysis."""
+        """Take the analysis; TransientError where no files can be seen, so that no attempt is wasted on them."""
+        if not self.node.home.deidentified.is_dir():
+            raise TransientError("the folder of de-identified files is away: is files.folder mounted?")
         with self.node.transaction() as session:
             self._held = analyses.claim(session, analysis_id, enqueues, self._executor_id)
         return self._held
@@ -206,15 +210,17 @@ class AnalysesInStore:
     def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
         """Return the de-identified files."""
         folder = self.node.home.deidentified / f"{claim.series_id}-r{claim.revision}"
-        return DeidentifiedSeries(
-            claim.series_id, claim.revision, tuple(sorted(folder.glob("*.dcm"))), claim.input_sha256
-        )
+        files = tuple(sorted(folder.glob("*.dcm")))
+        if not files:
+            raise TransientError("the de-identified files are not there")
+        return DeidentifiedSeries(claim.series_id, claim.revision, files, claim.input_sha256)
 
     def finish(self, claim: AnalysisClaim, analysed: Analysed) -> None:
-        """Record the result and enqueue a delivery to each destination: in one transaction."""
+        """Record the result, name its folder and enqueue a delivery to each destination: in one transaction."""
         destinations = [name for name, peer in self.node.settings.peers.items() if peer.deliver]
         with self.node.transaction() as session:
             analyses.mark_analysed(session, claim, analysed.result.cautions, analysed.timings_s, analysed.device)
+            publish(_unpublished_result(self.node.home, claim), self.node.home.results / claim.analysis_id)
             for destination in destinations:
                 job = deliveries.open_delivery(session, claim.analysis_id, destination)
                 self.node.queue.enqueue(session, job)
@@ -223,6 +229,11 @@ class AnalysesInStore:
         """Record that there is no result, and why."""
         with self.node.transaction() as session:
             analyses.mark_ended(session, claim, state, code, reason)
+
+
+def _unpublished_result(home: Home, claim: AnalysisClaim) -> Path:
+    """Return the folder of this claim's result: a process that lost its claim changes nobody's."""
+    return unpublished(home.results / claim.analysis_id, str(claim.fence))
 
 
 def run_worker(home: Home, slot: int) -> None:
@@ -251,7 +262,7 @@ def run_worker(home: Home, slot: int) -> None:
     get_logger().info("worker_device", slot=slot, device=device)
     for known in known_models(home):
         get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
-    records = AnalysesInStore(node, executor_id(_ROLE, slot))
+    records = AnalysesInStore(node, node.executor_id(_ROLE, slot))
     child = InferenceChild(node, device, threads_of(worker, len(devices)))
     job = AnalysisJob(records, child.infer)
     # No grace: an analysis may take minutes, and its child ends with this process.

@@ -133,3 +133,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("delivery_id", "kind"),
     )
+
+
+def downgrade() -> None:
+    tables = ("delivered_objects", "deliveries", "instances", "identities", "analyses", "series", "executors")
+    for table in tables:
+        op.drop_table(table)

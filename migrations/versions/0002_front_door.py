@@ -33,4 +33,24 @@ def upgrade() -> None:
     op.create_index("ix_instances_sop_digest", "instances", ["sop_digest"])
     if op.get_bind().dialect.name == "postgresql":  # SQLite's integers hold 64 bits
         op.alter_column("instances", "size_bytes", type_=sa.BigInteger(), existing_nullable=False)
-    op.execute("UPDATE instances SET file_name = series_id || '/' || file_name")
+    op.execute("UPDATE instances SET file_name = series_id || '/' || file_name WHERE file_name NOT LIKE '%/%'")
+
+
+def downgrade() -> None:
+    # Names in folders that the release before did not know stay as they are: it finds their files by nothing.
+    op.execute(
+        "UPDATE instances SET file_name = substr(file_name, length(series_id) + 2) "
+        "WHERE file_name LIKE series_id || '/%'"
+    )
+    op.drop_index("ix_instances_sop_digest", "instances")
+    for column in ("patient_digest", "facts", "ignored"):
+        op.drop_column("instances", column)
+    if op.get_bind().dialect.name == "postgresql":
+        op.alter_column("instances", "size_bytes", type_=sa.Integer(), existing_nullable=False)
+    for column in ("expected_instances", "evidence", "score_sheet"):
+        op.drop_column("series", column)
+    op.drop_index("ix_series_study_id", "series")
+    # A copy of the table on SQLite, which drops no column that is a foreign key.
+    with op.batch_alter_table("series") as batch:
+        batch.drop_column("study_id")
+    op.drop_table("studies")

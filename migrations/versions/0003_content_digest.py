@@ -8,3 +8,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     op.execute("ALTER TABLE instances RENAME COLUMN content_sha256 TO content_digest")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE instances RENAME COLUMN content_digest TO content_sha256")

@@ -64,3 +64,14 @@ def upgrade() -> None:
         "CREATE TRIGGER identity_audit_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON identity_audit "
         "FOR EACH STATEMENT EXECUTE FUNCTION identity_audit_refuse()"
     )
+
+
+def downgrade() -> None:
+    op.drop_table("identity_audit")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION identity_audit_refuse()")
+    for name in _TIES:
+        op.drop_index(f"ix_identities_{name}", "identities")
+        op.drop_column("identities", name)
+    op.drop_column("identities", "sealed_with")
+    op.drop_table("patients")

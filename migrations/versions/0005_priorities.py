@@ -16,5 +16,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table in _TABLES:
-        with op.batch_alter_table(table) as batch:
-            batch.drop_column("priority")
+        op.drop_column(table, "priority")

@@ -9,11 +9,12 @@ from arriving import arrived
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
+from covnode.home import Home
 from covnode.queue.engine import DbosQueue
 from covnode.records.arrival import SliceFacts
 from covnode.records.job import AnalysisState, DeliveryState, Job, JobKind, Priority
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import analyses, arrivals, control, deliveries, queues, requeue, studies
 from covnode.store.engine import make_engine
 from covnode.store.sessions import transactions

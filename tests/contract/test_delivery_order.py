@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from queued_deliveries import queue_delivery
 
 from covnode.errors import TransientError
+from covnode.home import Home
 from covnode.pipeline.delivery import DeliveryJob
 from covnode.queue.engine import DbosRunner
 from covnode.records.job import DeliveryState, JobKind, queue_name
 from covnode.records.result import ObjectKind
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 from covnode.wiring import sender
 from covnode.wiring.destinations import DestinationWatch

@@ -15,8 +15,9 @@ from patients_taken_in import identity_of, take_in
 from covnode.deidentify import key_file
 from covnode.deidentify.key_file import KeyFile
 from covnode.errors import ConfigurationError, CovnodeError, DeliveryRefused, StaleClaim
+from covnode.home import Home
 from covnode.records.job import AnalysisState, DeliveryState
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import audit, deliveries, patients, vault
 from covnode.store.audit import Access, Action, Outcome
 from covnode.store.sealing import Seals
@@ -149,7 +150,8 @@ KILLED_ROTATION = """
 import os, signal, sys
 from pathlib import Path
 import sqlalchemy as sa
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.store.audit import Access, Action
 from covnode.wiring import key_rotation
 from covnode.wiring.node import Node

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from covnode.deidentify import key_file
 from covnode.deidentify.key_file import KeyFile
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.store import engine as store_engine
 from covnode.store.audit import Access, Action
 from covnode.store.engine import make_engine, revisions, upgrade

@@ -10,8 +10,8 @@ from processes import covnode
 
 from covnode.cli.settings_file import default_document, write_document
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.records.job import DeliveryState, Job, JobKind, SeriesState
-from covnode.settings import Home
 from covnode.store import deliveries, snapshot
 from covnode.store.engine import make_engine
 from covnode.store.tables import AuditRow, Base

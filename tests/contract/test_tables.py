@@ -46,11 +46,19 @@ def test_upgrading_twice_changes_nothing(database_url):
 def test_an_executor_is_silent_only_after_its_heartbeats_stop(transaction):
     with transaction() as session:
         executors.beat(session, "host:worker-0", "worker")
-        assert executors.silent(session, 5.0) == []
-        assert executors.silent(session, -1.0) == ["host:worker-0"]
+        assert executors.silent(session, 5.0, "sender") == []
+        assert executors.silent(session, -1.0, "sender") == ["host:worker-0"]
         assert [row.role for row in executors.living(session, 5.0)] == ["worker"]
         executors.forget(session, "host:worker-0")
-        assert executors.silent(session, -1.0) == []
+        assert executors.silent(session, -1.0, "sender") == []
+
+
+def test_a_receiver_is_stood_in_for_by_receivers_alone_and_whoever_runs_jobs_by_all_others(transaction):
+    with transaction() as session:
+        for role in ("worker", "sender", "receiver"):
+            executors.beat(session, f"host:{role}-0", role)
+        assert executors.silent(session, -1.0, "receiver") == ["host:receiver-0"]
+        assert sorted(executors.silent(session, -1.0, "worker")) == ["host:sender-0", "host:worker-0"]
 
 
 KILLED_UPGRADE = """
@@ -200,7 +208,7 @@ def test_a_database_that_is_away_is_a_transient_error():
 
     def use():
         with away() as session:
-            executors.silent(session, 1.0)
+            executors.silent(session, 1.0, "worker")
 
     with pytest.raises(TransientError):
         use()

@@ -14,7 +14,8 @@ import tomllib
 import pytest
 import yaml
 
-from covnode.settings import Home, ReceiveSettings, StowSettings, TlsSettings
+from covnode.home import Home
+from covnode.settings import ReceiveSettings, StowSettings, TlsSettings
 from covnode.store import executors
 from covnode.wiring.node import open_node
 
@@ -108,9 +109,10 @@ def test_the_health_check_wants_the_receiver_the_worker_and_the_sender(root, tmp
     node = open_node(Home(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as receiver:
         port = str(receiver.getsockname()[1])
-        for role in ("worker", "sender"):
-            assert not healthy()
+        mine, another = [node.executor_id(role) for role in ("worker", "sender")], "other:sender-0"
+        for beating in ([], mine[:1], [mine[0], another], mine):
             with node.transaction() as session:
-                executors.beat(session, f"host:{role}", role)
-        assert healthy()
+                for executor_id in beating:
+                    executors.beat(session, executor_id, "some")
+            assert healthy() == (beating == mine)
     assert not healthy()

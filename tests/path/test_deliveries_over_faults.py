@@ -125,7 +125,7 @@ ANOTHER_HOST = """
 import socket, sys
 from pathlib import Path
 socket.gethostname = lambda: "another-host"
-from covnode.settings import Home
+from covnode.home import Home
 from covnode.wiring.sender import run_sender
 run_sender(Home(Path(sys.argv[1])))
 """

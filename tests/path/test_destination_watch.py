@@ -10,9 +10,10 @@ from scripted_pacs import ScriptedPacs
 from covnode.cli.local_node import LOOPBACK, PACS_AE
 from covnode.clock import utc_now
 from covnode.errors import CovnodeError, DeliveryRefused, PeerAway, StaleClaim, TransientError
+from covnode.home import Home
 from covnode.records.job import DeliveryState
 from covnode.records.result import ObjectKind
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import deliveries, destinations
 from covnode.store.tables import DeliveryRow, DestinationRow
 from covnode.wiring import sender

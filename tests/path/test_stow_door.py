@@ -16,7 +16,7 @@ from processes import configure, covnode, wait_until
 from stow_bodies import BOUNDARY, CONTENT_TYPE, STUDY, multipart, part10
 
 from covnode.cli.local_node import LOOPBACK
-from covnode.settings import Home
+from covnode.home import Home
 
 TOKEN = "a-token-of-the-test"
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": CONTENT_TYPE}

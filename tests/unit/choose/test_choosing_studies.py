@@ -16,9 +16,10 @@ from covnode.choose.rules import SHIPPED
 from covnode.cli.app import app
 from covnode.clock import utc_now
 from covnode.errors import ConfigurationError, TransientError
+from covnode.home import Home
 from covnode.records.job import AnalysisState, SeriesState
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import ChoiceSettings, Home, Settings
+from covnode.settings import ChoiceSettings, Settings
 from covnode.store import analyses, series, views
 from covnode.store.engine import upgrade
 from covnode.store.tables import AnalysisRow, Base, InstanceRow, SeriesRow, StudyRow

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from covnode.cli.app import app
 from covnode.errors import ConfigurationError, CovnodeError
+from covnode.home import Home
 from covnode.records.job import AnalysisState, DeliveryState
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home, load_settings
+from covnode.settings import load_settings
 from covnode.store import analyses, arrivals, deliveries, destinations
 from covnode.wiring.node import open_node
 

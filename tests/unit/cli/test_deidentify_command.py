@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from covnode.cli.app import app
 from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError, CovnodeError
+from covnode.home import Home
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
-from covnode.settings import Home
 
 NAME, PATIENT_ID, IN_PRIVATE, NESTED, FILE = "Zqfamily", "ZQID-77120", "Zqprivatex", "Zqnestedxx", "Zqfilename"
 SENTINELS = (NAME, PATIENT_ID, IN_PRIVATE, NESTED, FILE)

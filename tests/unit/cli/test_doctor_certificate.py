@@ -5,7 +5,8 @@ from certificates import Authority
 
 from covnode.cli.doctor import _certificate
 from covnode.errors import ConfigurationError
-from covnode.settings import Home, Settings, StowSettings, TlsSettings
+from covnode.home import Home
+from covnode.settings import Settings, StowSettings, TlsSettings
 from covnode.wiring.node import Node
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from covnode.cli.doctor import _associations, _commitments, _port_checks
+from covnode.home import Home
 from covnode.receive.slots import AssociationSlots
-from covnode.settings import Home, ReceiveSettings, Settings, StowSettings, TlsSettings
+from covnode.settings import ReceiveSettings, Settings, StowSettings, TlsSettings
 from covnode.wiring.node import Node
 
 

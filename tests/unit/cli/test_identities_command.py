@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from covnode.cli.app import app
 from covnode.deidentify import key_file
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
 from covnode.records.job import AnalysisState
-from covnode.settings import Home
 from covnode.store.tables import AnalysisRow, IdentityRow, PatientRow
 from covnode.wiring import landlock
 from covnode.wiring.node import open_node

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from covnode.cli.app import app
 from covnode.errors import ConfigurationError, CovnodeError
+from covnode.home import Home
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home
 from covnode.store import analyses, arrivals
 from covnode.store.tables import AnalysisRow
 from covnode.wiring.node import open_node

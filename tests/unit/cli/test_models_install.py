@@ -5,7 +5,7 @@ import torch
 from lungmask.resunet import UNet
 
 from covnode.errors import WeightsMismatch
-from covnode.settings import Home
+from covnode.home import Home
 from covnode.wiring.inference import load_models
 from covnode.wiring.model_store import install_r231, known_models
 

@@ -163,7 +163,7 @@ def test_a_quarantined_series_can_be_taken_in_again_but_once(transaction):
         series.mark_complete(session, "ser-1", 1, "why", EVIDENCE)
         series.quarantine(session, "ser-1", 1, "leak", "reason")
         series.release_from_quarantine(session, "ser-1")
-        assert [row.series_id for row in series.in_state(session, SeriesState.COMPLETE)] == ["ser-1"]
+        assert [row.series_id for row in series.in_state(session, SeriesState.COMPLETE, "here")] == ["ser-1"]
         assert session.get_one(SeriesRow, "ser-1").evidence == EVIDENCE
 
     def release_again():

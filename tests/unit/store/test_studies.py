@@ -49,18 +49,18 @@ def test_a_study_waits_while_it_has_a_complete_series(transaction, add):
     add("ser-empty", instances=0)
     add("ser-receiving", SeriesState.RECEIVING)
     with transaction() as session:
-        assert studies.waiting(session) == []
+        assert studies.waiting(session, "here") == []
     add("ser-b", after_s=1)
     add("ser-a", after_s=2)
     with transaction() as session:
-        assert studies.waiting(session) == [STUDY]
+        assert studies.waiting(session, "here") == [STUDY]
         assert [row.series_id for row in studies.series_of(session, STUDY)] == ["ser-receiving", "ser-b", "ser-a"]
 
 
 def test_a_series_of_no_study_is_no_study_that_waits(transaction, add):
     add("ser-old", study_id=None)
     with transaction() as session:
-        assert studies.waiting(session) == []
+        assert studies.waiting(session, "here") == []
 
 
 def test_each_new_choice_is_a_revision_and_the_same_again_is_none(transaction, add):

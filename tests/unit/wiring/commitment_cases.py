@@ -4,10 +4,11 @@ import time
 from datetime import UTC, datetime
 
 from covnode.deidentify.keys import Digests
+from covnode.home import Home
 from covnode.receive.commitment import CommitmentRequest, keep_request
 from covnode.receive.commitment_report import Reference
 from covnode.receive.drafts import Drafts
-from covnode.settings import CommitmentSettings, DatabaseSettings, Home, PeerSettings, Settings
+from covnode.settings import CommitmentSettings, DatabaseSettings, PeerSettings, Settings
 from covnode.store.tables import InstanceRow, SeriesRow
 from covnode.wiring.node import Node
 

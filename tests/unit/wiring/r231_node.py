@@ -8,12 +8,13 @@ from arriving import arrived
 from lungmask.resunet import UNet
 from structlog.testing import capture_logs
 
+from covnode.home import Home
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
 from covnode.pipeline.analysis import AnalysisJob
 from covnode.records.series import DeidentifiedSeries
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import analyses, arrivals
 from covnode.store.engine import upgrade
 from covnode.store.tables import AnalysisRow

@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 
 from covnode.clock import utc_now
 from covnode.errors import TransientError
+from covnode.home import Home
 from covnode.receive.assembly import ABORTED, RELEASED, AssociationLedger
 from covnode.records.job import SeriesState
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import arrivals, series
 from covnode.store.tables import SeriesRow
 from covnode.wiring import counting

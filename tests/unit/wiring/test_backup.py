@@ -9,7 +9,7 @@ from processes import covnode
 
 from covnode.cli.settings_file import default_document, write_document
 from covnode.errors import ConfigurationError
-from covnode.settings import Home
+from covnode.home import Home
 from covnode.wiring import backup
 from covnode.wiring.backup import Backup, make_backup
 

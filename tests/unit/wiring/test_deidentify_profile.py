@@ -8,8 +8,9 @@ from covnode.deidentify.keys import PseudonymKeys
 from covnode.deidentify.options import Option
 from covnode.deidentify.profile import node_profile
 from covnode.errors import ConfigurationError
+from covnode.home import Home
 from covnode.sections import DeidentifyOption, DeidentifySettings
-from covnode.settings import Home, Settings, parse_settings
+from covnode.settings import Settings, parse_settings
 from covnode.wiring.deidentify_profile import OF_THE_NODE, profile_of, profile_of_the_node
 from covnode.wiring.intake import build_intake
 from covnode.wiring.node import Node

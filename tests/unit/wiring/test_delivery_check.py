@@ -6,8 +6,9 @@ from msgspec.structs import replace
 from vault_keys import GrowingKeys
 
 from covnode.clock import utc_now
+from covnode.home import Home
 from covnode.records.job import DeliveryClaim
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import arrivals, series
 from covnode.store.sealing import Seals
 from covnode.store.vault import IdentityVault

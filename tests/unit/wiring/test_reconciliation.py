@@ -1,6 +1,7 @@
 """The spool against the database: all that is durable gets its row, and nothing bad ends it before its end."""
 
 import os
+import shutil
 import threading
 
 import pytest
@@ -10,8 +11,9 @@ from structlog.testing import capture_logs
 
 from covnode.deidentify import key_file
 from covnode.errors import RowExists, RowRefused, TransientError
+from covnode.home import Home
 from covnode.receive.spool import Spool
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import arrivals
 from covnode.store.tables import InstanceRow, SeriesRow
 from covnode.wiring import reconciliation
@@ -93,17 +95,23 @@ def test_a_folder_that_cannot_be_read_holds_no_other_up(node, spool, monkeypatch
 
 
 def test_a_spool_that_cannot_be_read_is_told(node, spool):
-    node.home.incoming.rmdir()
-    node.home.damaged.rmdir()
-    node.home.commitments.rmdir()
-    node.home.spool.rmdir()
+    shutil.rmtree(node.home.spool)
     assert events(start(node, spool)) == ["spool_not_read", "spool_reconciled"]
 
 
 def damage(node, kept):
     path = node.home.spool / kept.file_name
     path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
     return path
+
+
+def test_a_file_that_another_host_may_still_be_writing_is_no_damaged_one(node, spool):
+    path = damage(node, keep(spool, 1))
+    os.utime(path)
+    assert events(start(node, spool)) == ["spool_reconciled"]
+    assert path.exists()
+    assert recorded(node) == set()
 
 
 def test_a_damaged_file_is_set_aside(node, spool):
@@ -131,10 +139,10 @@ def test_an_instance_that_cannot_be_recorded_holds_no_other_up(node, spool, monk
     bad, good, other = keep(spool, 1), keep(spool, 2), keep(spool, 1, series=2)
     record = arrivals.record
 
-    def refusing(session, found, late):
+    def refusing(session, found, *how):
         if bad in found:
             raise error
-        return record(session, found, late)
+        return record(session, found, *how)
 
     monkeypatch.setattr(arrivals, "record", refusing)
     logs = start(node, spool)
@@ -150,10 +158,10 @@ def test_a_database_that_is_away_is_waited_for_and_a_row_of_another_process_is_l
     errors = [TransientError("away"), RowExists("exists"), TransientError("away")]
     record = arrivals.record
 
-    def failing(session, found, late):
+    def failing(session, found, *how):
         if errors:
             raise errors.pop()
-        return record(session, found, late)
+        return record(session, found, *how)
 
     monkeypatch.setattr(arrivals, "record", failing)
     assert events(start(node, spool)) == ["instances_recovered", "spool_reconciled"]

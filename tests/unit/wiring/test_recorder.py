@@ -28,6 +28,9 @@ class Database:
     hangs: threading.Event | None = None
     settings: Settings = field(default_factory=Settings)
 
+    def executor_id(self, role):
+        return f"here:{role}-0"
+
     @contextmanager
     def transaction(self):
         if self.hangs is not None:

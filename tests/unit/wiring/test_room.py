@@ -6,7 +6,8 @@ from structlog.testing import capture_logs
 from covnode import disk
 from covnode.cli.doctor import _disk
 from covnode.errors import CovnodeError
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.wiring.node import Node
 from covnode.wiring.room import DiskWarnings, needs_of, room_for_jobs
 

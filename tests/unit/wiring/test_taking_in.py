@@ -8,9 +8,10 @@ from arriving import arrived
 from structlog.testing import capture_logs
 
 from covnode.clock import utc_now
-from covnode.errors import TransientError
+from covnode.errors import ConfigurationError, TransientError
+from covnode.home import Home
 from covnode.records.job import SeriesState
-from covnode.settings import Home, Settings
+from covnode.settings import Settings
 from covnode.store import arrivals, series
 from covnode.store.tables import SeriesRow
 from covnode.wiring.intake import TakingIn
@@ -79,6 +80,14 @@ def test_a_medium_that_fails_is_tried_for_long_but_not_for_ever(intaking):
         assert intaking.look() == SeriesState.CHOSEN
     assert intaking.look() == SeriesState.QUARANTINED
     assert intaking.row().reason == f"the intake failed {MAX_STORAGE_ATTEMPTS} times with OSError (EIO)"
+
+
+def test_a_key_that_another_host_has_and_this_one_lacks_is_waited_for(intaking):
+    intaking.intake.error = ConfigurationError("the key file has no generation 2")
+    for _ in range(MAX_STORAGE_ATTEMPTS - 1):
+        assert intaking.look() == SeriesState.CHOSEN
+    intaking.intake.error = None
+    assert intaking.look() == SeriesState.HANDED_OVER
 
 
 def test_another_failure_is_tried_three_times_with_a_pause_that_grows(intaking):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from covnode.deidentify import key_file
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.store.engine import make_engine, upgrade
 from covnode.wiring import confinement, landlock
 from covnode.wiring.node import Node
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.skipif(not landlock.version(), reason="the kernel has n
 CONFINED = """
 import json, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.wiring.confinement import confine
 from covnode.wiring.node import Node
 
@@ -71,7 +73,7 @@ def home(tmp_path):
     home = Home(tmp_path / "home")
     home.root.mkdir(mode=0o700)
     for folder in home.folders:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key_file.create(home.keys)
     home.config.write_text("# secrets may stand here")
     (home.spool / "series-1").mkdir()
@@ -137,7 +139,8 @@ def test_a_folder_that_is_a_link_to_another_disk_is_closed_there(home, tmp_path,
     script = """
 import json, sys
 from pathlib import Path
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.wiring.confinement import confine
 from covnode.wiring.node import Node
 home = Home(Path(sys.argv[1]))
@@ -159,7 +162,8 @@ WORKING = """
 import json, multiprocessing, os, sys, tempfile
 from pathlib import Path
 import sqlalchemy as sa
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.store.sessions import transactions
 from covnode.wiring.confinement import confine
 from covnode.wiring.node import Node

@@ -12,11 +12,11 @@ import torch
 from r231_node import analyse, node_with_r231
 
 from covnode.deidentify import key_file
+from covnode.home import Home
 from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.records.job import AnalysisState
 from covnode.sections import WorkerSettings
-from covnode.settings import Home
 from covnode.store.engine import make_engine, upgrade
 from covnode.wiring import landlock, worker
 from covnode.wiring.devices import devices_of
@@ -30,7 +30,8 @@ GIB = 1 << 30
 CONFINED = """
 import json, multiprocessing, sys
 from pathlib import Path
-from covnode.settings import Home, Settings
+from covnode.home import Home
+from covnode.settings import Settings
 from covnode.wiring.confinement import confine
 from covnode.wiring.node import Node
 
