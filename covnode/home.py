@@ -14,6 +14,8 @@ from pathlib import Path
 import platformdirs
 
 CONFIG_NAME = "covnode.toml"
+HOST_NAME = "host"
+"""Of the file that tells this home from its copies."""
 
 
 class Home:
@@ -46,7 +48,7 @@ class Home:
 
         Of the machine, the path and a token that the home keeps: containers may have one name, and a home be a copy.
         """
-        of_home = hashlib.sha256(f"{_token(self.root / 'host')} {self.root}".encode()).hexdigest()
+        of_home = hashlib.sha256(f"{_token(self.root / HOST_NAME)} {self.root}".encode()).hexdigest()
         return f"{socket.gethostname()}-{of_home[:8]}"
 
     def with_files(self, folder: str) -> "Home":

@@ -20,7 +20,7 @@ import covnode
 from covnode.clock import utc_now
 from covnode.deidentify.syncing import Parts, sync_folder, write_synced
 from covnode.errors import ConfigurationError
-from covnode.home import Home
+from covnode.home import HOST_NAME, Home
 from covnode.receive.content import ContentDigest
 from covnode.settings import Settings
 from covnode.store import snapshot
@@ -232,7 +232,8 @@ def _check_room(paths: Iterable[Path], draft: Path) -> None:
 def _sources(node: Node) -> Iterator[tuple[str, Path]]:
     """Yield the files of the home, by their names in it, but for what lasts no longer than a process."""
     home = node.home
-    left_out = {*snapshot.files_of(node.engine), home.locks, home.scratch, home.incoming, lock_of(home)}
+    left_out = {*snapshot.files_of(node.engine), home.locks, home.scratch, lock_of(home)}
+    left_out |= {home.incoming.parent, home.root / HOST_NAME}
     # Folders of the home that lie elsewhere come back into it.
     images = (home.spool, home.deidentified, home.results, home.outbox)
     for top in (home.root, *(folder for folder in images if not folder.is_relative_to(home.root))):
@@ -245,8 +246,8 @@ def _sources(node: Node) -> Iterator[tuple[str, Path]]:
 
 
 def _is_draft(place: Path, name: str, home: Home) -> bool:
-    """Whether a folder is a copy that is just being made or replaced."""
-    return place == home.deidentified and name.startswith(".")
+    """Whether a folder is a copy or a result that is just being made or replaced."""
+    return place in {home.deidentified, home.results} and name.startswith(".")
 
 
 def _copy(sources: Mapping[str, Path], target: Path, progress: Progress) -> dict[str, Entry]:

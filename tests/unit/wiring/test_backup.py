@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from kept_node import Kept
@@ -48,15 +49,13 @@ def test_what_lasts_no_longer_than_a_process_is_left_out(kept, tmp_path):
 
 
 def test_folders_of_images_that_lie_elsewhere_come_back_into_the_home(kept, tmp_path):
-    home = kept.node.home
-    for name in ("spool", "results"):
-        folder = tmp_path / "shared" / name
-        shutil.copytree(getattr(home, name), folder)
-        shutil.rmtree(getattr(home, name))
-        setattr(home, name, folder)
-    home.incoming = home.spool / "incoming"
-    (home.incoming / "x").write_bytes(b"x")
-    made = make_backup(kept.node, tmp_path / "backup", quietly)
+    home, shared = kept.node.home, tmp_path / "shared"
+    shared.mkdir()
+    for name in ("spool", "deidentified", "results", "outbox"):
+        getattr(home, name).rename(shared / name)
+    node = replace(kept.node, home=home.with_files(str(shared)))
+    (node.home.incoming / "x").write_bytes(b"x")
+    made = make_backup(node, tmp_path / "backup", quietly)
     tops = [name.split("/")[1] for name in made.files if name.startswith("home/")]
     assert (tops.count("spool"), tops.count("results")) == (3, 1)
     Backup.at(tmp_path / "backup").verify(quietly)
