@@ -18,7 +18,7 @@ from covnode.learn.phantom_records import PhantomPreset
 from covnode.records.job import AnalysisState, DeliveryState
 from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 STUDIES = ("2.25.501", "2.25.502")
 SERIES_A_STUDY = 5

@@ -78,6 +78,7 @@ def make_door(tmp_path, initialised):
 
     def make(**changes):
         home = Home(shutil.copytree(initialised, tmp_path / "home"))
+        home.incoming.mkdir(mode=0o700)  # of this host, as the receiver would
         tokens = tmp_path / "tokens"
         tokens.write_text(f"CT_ONE:{TOKEN}\n")
         values = {"receive.min_free_gb": "0.05", "stow.tls": "false", "stow.token_file": str(tokens), **changes}
