@@ -85,14 +85,7 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
     if series.revision != analysis.revision:
         claimed.state = DeliveryState.SUPERSEDED
         return None
-    earlier = session.scalar(sa.select(earlier_of_study().scalar_subquery()).where(row.delivery_id == delivery_id))
-    if earlier is not None:
-        claimed.waits_for = WaitsFor.STUDY
-        claimed.reason = f"{earlier}, an earlier delivery of its study, has not ended"
-        return None
-    if destinations.is_away(session, claimed.destination):
-        claimed.waits_for = WaitsFor.DESTINATION
-        claimed.reason = f"{claimed.destination} is away"
+    if _has_to_wait(session, claimed):
         return None
     claimed.state = DeliveryState.SENDING
     claimed.attempts += 1
@@ -111,6 +104,19 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
         first_claimed_at=claimed.first_claimed_at,
         delivered=frozenset(done),
     )
+
+
+def _has_to_wait(session: Session, row: DeliveryRow) -> bool:
+    """Note what a delivery waits for; return whether there is anything."""
+    of_row = DeliveryRow.delivery_id == row.delivery_id
+    earlier = session.scalar(sa.select(earlier_of_study().scalar_subquery()).where(of_row))
+    if earlier is not None:
+        row.waits_for = WaitsFor.STUDY
+        row.reason = f"{earlier}, an earlier delivery of its study, has not ended"
+    elif destinations.is_away(session, row.destination):
+        row.waits_for = WaitsFor.DESTINATION
+        row.reason = f"{row.destination} is away"
+    return row.waits_for is not None
 
 
 def record_object(session: Session, held: DeliveryClaim, kind: str, sop_instance_uid: str, status: int) -> bool:

@@ -239,15 +239,11 @@ def _sources(node: Node) -> Iterator[tuple[str, Path]]:
     for top in (home.root, *(folder for folder in images if not folder.is_relative_to(home.root))):
         for place, folders, names in os.walk(top, followlinks=True):
             here = Path(place)
-            folders[:] = [name for name in folders if here / name not in left_out and not _is_draft(here, name, home)]
+            dots = here in {home.deidentified, home.results}  # what is just being made there
+            folders[:] = [name for name in folders if here / name not in left_out and not (dots and name[0] == ".")]
             for path in (here / name for name in names):
                 if path not in left_out and path.is_file():
                     yield str(path.relative_to(top if top == home.root else top.parent)), path
-
-
-def _is_draft(place: Path, name: str, home: Home) -> bool:
-    """Whether a folder is a copy or a result that is just being made or replaced."""
-    return place in {home.deidentified, home.results} and name.startswith(".")
 
 
 def _copy(sources: Mapping[str, Path], target: Path, progress: Progress) -> dict[str, Entry]:

@@ -79,7 +79,7 @@ def test_the_deliveries_of_a_study_leave_in_their_order(node, monkeypatch):
     sends, watch = Sends(), DestinationWatch(node)
     job = DeliveryJob(DeliveriesInStore(node, watch), sends)
     kind = JobKind.DELIVERY
-    runner = DbosRunner(node.home.database_url(node.settings), kind, "host:sender-0", 4, [queue_name(kind, "pacs")])
+    runner = DbosRunner(node.database_url, kind, "host:sender-0", 4, [queue_name(kind, "pacs")])
     until_s = time.monotonic() + 60
     try:
         runner.start(job.run)

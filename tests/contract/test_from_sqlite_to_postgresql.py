@@ -18,7 +18,16 @@ from covnode.records.job import AnalysisState, DeliveryState, SeriesState
 from covnode.store import analyses, audit, deliveries, patients, transfer
 from covnode.store.engine import make_engine, upgrade
 from covnode.store.requeue import open_jobs
-from covnode.store.tables import AnalysisRow, AuditRow, Base, DeliveryRow, InstanceRow, PatientRow
+from covnode.store.tables import (
+    AnalysisRow,
+    AuditRow,
+    Base,
+    DeliveryRow,
+    DestinationRow,
+    InstanceRow,
+    PatientRow,
+    QueueRow,
+)
 from covnode.wiring.node import hold_lock, open_node, requeue_lost
 
 pytestmark = pytest.mark.xdist_group("dbos")
@@ -46,6 +55,7 @@ def old(tmp_path):
             session, deliveries.claim(session, delivery.subject_id, 1, "old:sender-0"), "seg", "2", 0
         )
         session.execute(sa.text("INSERT INTO executors VALUES ('old:sender-0', 'sender', 1.5)"))
+        session.add_all([QueueRow(name="analysis", reason="upgrade"), DestinationRow(destination="pacs", failures=1)])
     # Two patients, of whom the one that sorts first is merged into the other.
     for number, patient_id in enumerate(("P1", "P2"), start=11):
         take_in(kept.node, patient_id, number)
