@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos check format models bench-path bench-receive bench-deidentify bench-queue soak-receive soak-hosts fuzz-receive peers constraints clean
+.PHONY: help demo test nodes chaos check format models bench-path bench-receive bench-deidentify bench-queue soak-receive soak-hosts fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,8 +17,11 @@ help: ## List the targets
 demo: $(VENV)/.runtime ## Start a node and a stand-in PACS, push a synthetic chest CT, show what comes back
 	$(BIN)/python -m covnode demo --out demo-out
 
-test: $(VENV)/.dev peers ## Run every test but those of chaos, the real peers included (as root it installs them from Debian)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not chaos"
+test: $(VENV)/.dev peers ## Run the tests of modules, ports and gates (as root it installs PostgreSQL and other peers from Debian)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not chaos" --ignore tests/path --ignore tests/peer
+
+nodes: $(VENV)/.dev peers ## Push series through whole nodes, and have DCMTK, Orthanc and validators talk to them
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not chaos" tests/path tests/peer
 
 chaos: $(VENV)/.dev peers ## Kill processes, fill disks and stop databases in the middle of work: nothing is lost or sent twice
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m chaos

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-STEPS = ("check", "demo", "chaos", "test")
+STEPS = ("check", "demo", "chaos", "nodes", "test")
 
 
 def _program(path: Path, script: str) -> None:
