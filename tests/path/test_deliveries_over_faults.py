@@ -171,7 +171,8 @@ def test_a_sender_frozen_while_another_took_its_delivery_over_marks_nothing(
     with node.transaction() as session:
         assert (session.execute(sa.select(DeliveryRow.__table__)).all(), objects_sent(node)) == before
         assert session.scalars(sa.select(AnalysisRow.attempts)).all() == [1]
-        assert session.scalars(sa.select(DeliveryRow.executor_id)).all() == ["another-host:sender-0"]
+        (holder,) = session.scalars(sa.select(DeliveryRow.executor_id))
+        assert holder.startswith("another-host-")
     assert sorted(scripted_pacs.times_arrived.values()) == [1, 2]
     assert all(len(contents) == 1 for contents in scripted_pacs.contents.values())
 
