@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import sqlalchemy as sa
 from figures import machine, spread
 from sqlalchemy.orm import Session
 
+from covnode.chaos.postgresql import PostgresqlServer
+from covnode.cli.local_node import free_port
 from covnode.clock import utc_now
 from covnode.queue.engine import DbosQueue, DbosRunner, migrate_engine
 from covnode.records.job import AnalysisState, Job, JobKind, Priority, SeriesState, queue_name
@@ -31,10 +32,6 @@ from covnode.store import analyses, requeue, views
 from covnode.store.engine import make_engine, upgrade
 from covnode.store.sessions import Transaction, transactions
 from covnode.store.tables import AnalysisRow, SeriesRow
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from postgresql_server import PostgresqlServer
 
 _EXECUTOR = "bench:worker-0"
 _KIND = JobKind.ANALYSIS
@@ -252,7 +249,7 @@ def main() -> int:
     parser.add_argument("--waiting", type=int, default=10_000)
     arguments = parser.parse_args()
     amounts = {"few": _FEW, "many": Amount(arguments.ended, arguments.waiting)}
-    server = PostgresqlServer()
+    server = PostgresqlServer(free_port())
     server.start()
     print(machine(f"SQLite {sqlite3.sqlite_version}, PostgreSQL {server.version}"), flush=True)
     flat, lines = True, []

@@ -1,4 +1,7 @@
-"""How much room a disk has, against a watermark: asked by the gate, by the worker, by the sender and by the doctor."""
+"""What a disk is asked for: how much room it has, against a watermark, and to keep the names in a folder.
+
+Called by the gate, the worker, the sender, the doctor, and whoever writes what must outlive a power failure.
+"""
 
 import os
 from dataclasses import dataclass
@@ -41,3 +44,18 @@ class Watermark:
         self.free_gb = free_gb(self.folder)
         self._is_below = self.free_gb < self.least_gb * (_HYSTERESIS if self._is_below else 1.0)
         return self._is_below
+
+
+def sync_folder(folder: Path | str) -> None:
+    """Make the names in a folder durable.
+
+    Raises
+    ------
+    OSError
+        The disk does not take them.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

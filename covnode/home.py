@@ -80,6 +80,10 @@ class Home:
             self.keys.parent,
         )
 
+    def copy_of(self, series_id: str, revision: int) -> Path:
+        """Return the folder of the de-identified copy of a series."""
+        return self.deidentified / f"{series_id}-r{revision}"
+
     def database_url(self, configured: str) -> str:
         """Return the SQLAlchemy URL in force: the configured one, or else SQLite in the home."""
         return configured or f"sqlite:///{self.root / 'covnode.db'}"

@@ -22,9 +22,10 @@ from covnode.deidentify.options import BurnedInText, Option
 from covnode.deidentify.originals import Original, read_originals, unreadable
 from covnode.deidentify.patient import Patient, read_patient
 from covnode.deidentify.profile import Profile, node_profile
-from covnode.deidentify.syncing import Parts, sync_folder, write_synced
+from covnode.deidentify.syncing import Parts, write_synced
 from covnode.deidentify.values import is_registered
 from covnode.deidentify.writing import Copy, deidentified_copy
+from covnode.disk import sync_folder
 from covnode.records.identity import Identity
 from covnode.records.series import DeidentifiedSeries, ReceivedSeries
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from covnode.deidentify.keys import KEY_BYTES, Digests, PseudonymKeys
-from covnode.deidentify.syncing import sync_folder
+from covnode.disk import sync_folder
 from covnode.errors import ConfigurationError
 
 _FORMAT_OF_ONE = "covnode-pseudonym-keys-1"

@@ -1,7 +1,7 @@
 """Writes the files of one series, and syncs them in a thread of its own while the next ones are made.
 
 Comes from the engine with the bytes of each file; hands each path back when its file is on disk. Never keeps more
-than a few files waiting, and never leaves a failure unsaid. Folders are synced for the engine and for the key file.
+than a few files waiting, and never leaves a failure unsaid.
 """
 
 import os
@@ -38,15 +38,6 @@ def write_synced(files: Iterable[tuple[Path, Parts]]) -> Generator[Path, None, N
                 yield _when_synced(*waiting.popleft())
         while waiting:
             yield _when_synced(*waiting.popleft())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _when_synced(path: Path, file: BinaryIO, synced: Future[None]) -> Path:

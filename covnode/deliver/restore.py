@@ -20,6 +20,7 @@ from covnode.deliver.dicom_json import element_from_json
 from covnode.dicom.dimse import CT_SOP_CLASSES
 from covnode.dicom.identity_attributes import IDENTITY_KEYWORDS, REQUIRED_KEYWORDS
 from covnode.dicom.reading import MALFORMED, quietly
+from covnode.disk import sync_folder
 from covnode.errors import DeliveryRefused
 from covnode.records.identity import Identity
 
@@ -172,8 +173,4 @@ def _write(result: FileDataset, target: Path) -> None:
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)

@@ -22,6 +22,7 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_ACTION
 
 from covnode.dicom.dimse import PROCESSING_FAILURE, SUCCESS
+from covnode.disk import sync_folder
 from covnode.errors import CommitmentRefused, CovnodeError
 from covnode.logs import get_logger
 from covnode.receive.commitment_report import (
@@ -34,7 +35,6 @@ from covnode.receive.commitment_report import (
 )
 from covnode.receive.drafts import Drafts, unlink_quietly
 from covnode.receive.instance_facts import is_uid
-from covnode.receive.spool import sync_folder
 from covnode.receive.upper_layer import DoorAssociation
 from covnode.records.arrival import CommitmentAsked
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from covnode.dicom.dimse import DATA_SET_MISMATCH
+from covnode.disk import sync_folder
 from covnode.errors import InstanceRefused
 from covnode.receive import header
 from covnode.receive.content import ContentDigest, digest_of_older_release, is_of_older_release
@@ -260,15 +261,6 @@ def _write_both(descriptor: int, head: bytes, data: bytes | memoryview) -> None:
         written = len(head)
     if written < len(head) + len(data):
         _write_all(descriptor, data[written - len(head) :])
-
-
-def sync_folder(folder: Path | str) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def series_folders(folder: Path) -> list[str]:

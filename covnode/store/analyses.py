@@ -25,6 +25,7 @@ from covnode.records.job import (
 )
 from covnode.records.series import DeidentifiedSeries
 from covnode.store import queues
+from covnode.store.requeue import job_of
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
@@ -49,7 +50,7 @@ def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
     )
     session.add(row)
     session.flush()
-    return Job(JobKind.ANALYSIS, row.analysis_id, priority=row.priority)
+    return job_of(row)
 
 
 def _priority(session: Session, series_id: str) -> Priority:
@@ -230,8 +231,7 @@ def retry(session: Session, analysis_id: str) -> Job:
             reason=None,
         ),
     )
-    queued = session.get_one(row, analysis_id, populate_existing=True)
-    return Job(JobKind.ANALYSIS, analysis_id, queued.enqueues, priority=queued.priority)
+    return job_of(session.get_one(row, analysis_id, populate_existing=True))
 
 
 def _held(analysis_id: str, fence: int) -> sa.Update:

@@ -1,5 +1,6 @@
 """Deliveries: one analysis to one destination, with the send state of each object."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from covnode.records.job import (
     queue_name,
 )
 from covnode.store import destinations, queues
+from covnode.store.requeue import job_of
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow, SeriesRow
 from covnode.store.waiting import earlier_of_study
@@ -39,7 +41,7 @@ def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
     )
     session.add(row)
     session.flush()
-    return Job(JobKind.DELIVERY, row.delivery_id, destination=destination, priority=row.priority)
+    return job_of(row)
 
 
 def destinations_waited_for(session: Session) -> set[str]:
@@ -213,7 +215,7 @@ def retry(session: Session, delivery_id: str) -> Job:
 
 def _job(session: Session, delivery_id: str, delay_s: float = 0.0) -> Job:
     row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
-    return Job(JobKind.DELIVERY, delivery_id, row.enqueues, row.destination, row.priority, delay_s)
+    return replace(job_of(row), delay_s=delay_s)
 
 
 def _held(held: DeliveryClaim) -> sa.Update:

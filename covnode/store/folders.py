@@ -3,9 +3,10 @@
 Called by wiring inside the transaction that records what the folder is for.
 """
 
-import os
 import shutil
 from pathlib import Path
+
+from covnode.disk import sync_folder
 
 
 def unpublished(folder: Path, writer: str) -> Path:
@@ -29,11 +30,7 @@ def publish(made: Path, folder: Path) -> None:
     made.rename(folder)
     for left in [*folder.parent.glob(f".{folder.name}.*"), *folder.parent.glob(f"..{folder.name}.*")]:
         shutil.rmtree(left, ignore_errors=True)
-    descriptor = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)
 
 
 def remove_unpublished(parent: Path, writer: str) -> None:

@@ -20,6 +20,11 @@ def job_of(row: AnalysisRow | DeliveryRow) -> Job:
     return Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority, max(0.0, wait_s))
 
 
+def paused_queues(session: Session) -> set[str]:
+    """Return the names of the queues of which nothing is claimed now."""
+    return set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
+
+
 def open_jobs(session: Session, *states: str) -> list[Job]:
     """Return the newest job of what has not ended and is in no paused queue, the most urgent first.
 
@@ -30,7 +35,7 @@ def open_jobs(session: Session, *states: str) -> list[Job]:
     states
         Only what is in one of these.
     """
-    paused = set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
+    paused = paused_queues(session)
     jobs = []
     for row, open_states in ((AnalysisRow, OPEN_ANALYSES), (DeliveryRow, OPEN_DELIVERIES)):
         query: sa.Select[Any] = sa.select(row).where(row.state.in_(states or open_states))

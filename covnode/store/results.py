@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from covnode.disk import sync_folder
 from covnode.errors import CovnodeError
 from covnode.records.result import AnalysisResult, ResultObject
 
@@ -30,11 +31,7 @@ def save_result(folder: Path, stored: StoredResult) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(target)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
 
 
 def load_result(folder: Path) -> StoredResult:

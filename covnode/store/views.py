@@ -16,7 +16,8 @@ from covnode.records.job import (
     SeriesState,
     queue_name,
 )
-from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, QueueRow, SeriesRow
+from covnode.store.requeue import paused_queues
+from covnode.store.tables import AnalysisRow, Base, DeliveredObjectRow, DeliveryRow, InstanceRow, SeriesRow
 
 _ON_ITS_WAY = (SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)
 
@@ -119,7 +120,7 @@ def list_jobs(session: Session, limit: int | None = None, *, dead: bool = False)
     if dead:
         newest_analyses = newest_analyses.where(AnalysisRow.state == AnalysisState.FAILED)
         newest_deliveries = newest_deliveries.where(DeliveryRow.state.in_(PARKED_DELIVERIES))
-    paused = set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
+    paused = paused_queues(session)
     rows = [
         {
             "job_id": row.analysis_id,

@@ -18,7 +18,8 @@ import msgspec
 
 import covnode
 from covnode.clock import utc_now
-from covnode.deidentify.syncing import Parts, sync_folder, write_synced
+from covnode.deidentify.syncing import Parts, write_synced
+from covnode.disk import free_gb, sync_folder
 from covnode.errors import ConfigurationError
 from covnode.home import HOST_NAME, Home
 from covnode.receive.content import ContentDigest
@@ -221,11 +222,10 @@ def _check_out(home: Home, out: Path) -> None:
 
 
 def _check_room(paths: Iterable[Path], draft: Path) -> None:
-    needed = sum(_size_of(path) for path in paths)
-    free = shutil.disk_usage(draft).free
-    if needed > free:
+    needed_gb, room_gb = sum(_size_of(path) for path in paths) / 1e9, free_gb(draft)
+    if needed_gb > room_gb:
         raise ConfigurationError(
-            f"the backup needs {needed / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free: name another."
+            f"the backup needs {needed_gb:.1f} GB, and its disk has {room_gb:.1f} GB free: name another."
         )
 
 

@@ -64,7 +64,7 @@ class IntakeInStore:
             with self.node.transaction() as session:
                 studies.hold(session, deidentified.series_id)
                 series.mark_handed_over(session, deidentified.series_id, deidentified.revision)
-                publish(made, copy_of(self.node.home, deidentified))
+                publish(made, self.node.home.copy_of(deidentified.series_id, deidentified.revision))
                 self.vault.keep(session, deidentified.series_id, deidentified.revision, identity)
                 job = analyses.open_analysis(session, deidentified)
                 self.node.queue.enqueue(session, job)
@@ -138,14 +138,9 @@ class TakingIn:
                 series.quarantine(session, row.series_id, row.revision, "intake_failed", reason)
 
 
-def copy_of(home: Home, series: ReceivedSeries | DeidentifiedSeries) -> Path:
-    """Return the folder of the de-identified copy of a series."""
-    return home.deidentified / f"{series.series_id}-r{series.revision}"
-
-
 def being_made(home: Home, series: ReceivedSeries | DeidentifiedSeries) -> Path:
-    """Return the folder in which this host makes that copy."""
-    return unpublished(copy_of(home, series), home.host)
+    """Return the folder in which this host makes the de-identified copy of a series."""
+    return unpublished(home.copy_of(series.series_id, series.revision), home.host)
 
 
 def build_intake(node: Node, keys: KeyFile) -> Intake:

@@ -20,10 +20,10 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
+from covnode.disk import sync_folder
 from covnode.errors import ConfigurationError, StaleClaim, TransientError
 from covnode.home import Home
 from covnode.logs import get_logger
-from covnode.receive.spool import sync_folder
 from covnode.records.job import AnalysisState
 from covnode.sections import RetentionSettings
 from covnode.store import retention, series

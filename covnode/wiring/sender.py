@@ -197,9 +197,9 @@ class DeliveryStages:
 def _queues(node: Node) -> list[str]:
     """Return a queue for each peer, and for each destination that is none any more and that something waits for."""
     with node.transaction() as session:
-        waiting = deliveries.destinations_waited_for(session)
+        waited_for = deliveries.destinations_waited_for(session)
     # Older releases had one queue for all destinations.
-    return [queue_name(_KIND), *(queue_name(_KIND, name) for name in sorted(waiting | node.settings.peers.keys()))]
+    return [queue_name(_KIND), *(queue_name(_KIND, name) for name in sorted(waited_for | node.settings.peers.keys()))]
 
 
 def run_sender(home: Home) -> None:

@@ -209,8 +209,7 @@ class AnalysesInStore:
 
     def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
         """Return the de-identified files."""
-        folder = self.node.home.deidentified / f"{claim.series_id}-r{claim.revision}"
-        files = tuple(sorted(folder.glob("*.dcm")))
+        files = tuple(sorted(self.node.home.copy_of(claim.series_id, claim.revision).glob("*.dcm")))
         if not files:
             raise TransientError("the de-identified files are not there")
         return DeidentifiedSeries(claim.series_id, claim.revision, files, claim.input_sha256)

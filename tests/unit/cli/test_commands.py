@@ -8,28 +8,13 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
-from covnode.errors import ConfigurationError, CovnodeError
+from covnode.errors import ConfigurationError
 from covnode.home import Home
 from covnode.records.job import AnalysisState, DeliveryState
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import load_settings
 from covnode.store import analyses, arrivals, deliveries, destinations
 from covnode.wiring.node import open_node
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Return a function that runs a command on a home of its own and gives its stdout."""
-    monkeypatch.setenv("COVNODE_HOME", str(tmp_path / "home"))
-
-    def run(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if isinstance(result.exception, CovnodeError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    return run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from arriving import arrived
 from typer.testing import CliRunner
 
 from covnode.cli.app import app
-from covnode.errors import ConfigurationError, CovnodeError
+from covnode.errors import ConfigurationError
 from covnode.home import Home
 from covnode.records.series import DeidentifiedSeries
 from covnode.store import analyses, arrivals
@@ -16,17 +16,8 @@ from covnode.wiring.node import open_node
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Return a function that runs a command on a home of its own and gives its stdout."""
-    monkeypatch.setenv("COVNODE_HOME", str(tmp_path / "home"))
-
-    def run(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if isinstance(result.exception, CovnodeError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
+def run(run):
+    """On a node with a PACS."""
     run("init", "--bind", "127.0.0.1", "--port", "11555", "--pacs", "PACS@127.0.0.1:104")
     return run
 

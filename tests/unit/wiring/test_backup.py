@@ -1,7 +1,6 @@
 """What is no whole backup is never taken for one, and what is not as it was is never restored."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -125,8 +124,7 @@ def test_a_backup_that_is_killed_has_no_name_and_the_next_one_clears_it_away(kep
 
 
 def test_a_disk_that_is_too_small_is_told_before_it_is_filled(kept, tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=100)
-    monkeypatch.setattr(backup.shutil, "disk_usage", lambda _path: usage)
+    monkeypatch.setattr(backup, "free_gb", lambda _path: 100 / 1e9)
     with pytest.raises(ConfigurationError, match=r"needs 0\.0 GB, and its disk has 0\.0 GB free"):
         make_backup(kept.node, tmp_path / "backup", quietly)
     assert {path.name for path in tmp_path.iterdir()} <= {"home", "covnode.db", "covnode.db-shm", "covnode.db-wal"}
