@@ -19,6 +19,7 @@ from dicom_sender import Association, Peer
 
 from covnode.cli.local_node import LOOPBACK, NODE_AE, LocalNode, covnode_command, free_port
 from covnode.cli.settings_file import read_document, set_value, write_document
+from covnode.receive.spool import series_folders
 from covnode.store.tables import InstanceRow
 from covnode.wiring.node import open_node
 
@@ -250,5 +251,4 @@ class Receiver(Server):
 
     def clear(self) -> None:
         """Set the series folders aside: the receiver looks at none of them before it is started again."""
-        kept_apart = {self.node.home.incoming, self.node.home.damaged, self.node.home.commitments}
-        set_aside([path for path in self.spool.iterdir() if path not in kept_apart and path.is_dir()], self._aside)
+        set_aside([self.spool / name for name in series_folders(self.spool)], self._aside)
