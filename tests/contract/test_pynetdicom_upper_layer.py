@@ -59,11 +59,14 @@ class Kept:
         self.closed = threading.Event()
 
     def __call__(self, _association, request, _context_id):
-        kept, chunks = self, []
+        kept, chunks, memory = self, [], memoryview(bytearray(100))
 
         class Reception:
-            def write(self, chunk):
-                chunks.append(bytes(chunk))
+            def room(self):
+                return memory
+
+            def took(self, count):
+                chunks.append(bytes(memory[:count]))
 
             def end(self):
                 kept.instances.append((request.sop_instance_uid, b"".join(chunks)))

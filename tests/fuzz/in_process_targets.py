@@ -12,7 +12,7 @@ from covnode.receive.header import scan
 from covnode.receive.header_layout import Layouts
 from covnode.receive.instance_facts import patient_words, slice_facts
 from covnode.receive.p_data import PDataLane, Violation
-from covnode.receive.pdu_stream import ConnectionClosed
+from covnode.receive.pdu_stream import ConnectionClosed, PduStream
 from covnode.receive.store_commands import StoreRequest, read_store_request, store_response
 
 # As in a door: what one header taught must not change how the next is read, nor have it fail.
@@ -37,30 +37,34 @@ def command(data: bytes) -> None:
         assert store_response(request, 1, 0xC000, "why")[0] == 4
 
 
-class _Stream:
-    """A PduStream of bytes in memory."""
+class _Connection:
+    """A socket whose peer has sent these bytes and closed; they come in pieces."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
+        self._data = data
 
-    def take(self, count: int) -> bytes:
-        if count > len(self._data):
-            raise ConnectionClosed
-        taken, self._data = self._data[:count], self._data[count:]
-        return bytes(taken)
+    def fileno(self) -> int:
+        return 0
 
-    def pass_on(self, count: int, write) -> None:
-        write(memoryview(self.take(count)))
+    def recv_into(self, room: memoryview) -> int:
+        piece = self._data[: min(len(room), 1 + len(self._data) // 2)]
+        self._data = self._data[len(piece) :]
+        room[: len(piece)] = piece
+        return len(piece)
 
 
 class _Reception:
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
         self.open = True
+        self._memory = memoryview(bytearray(100))
 
-    def write(self, chunk: memoryview) -> None:
+    def room(self) -> memoryview:
+        return self._memory
+
+    def took(self, count: int) -> None:
         assert self.open, "data after the end"
-        self.digest.update(chunk)
+        self.digest.update(self._memory[:count])
 
     def end(self) -> tuple[int, str]:
         assert self.open, "a second end"
@@ -82,7 +86,7 @@ def p_data(data: bytes) -> None:
         return receptions[-1]
 
     lane = PDataLane(receive, answers.append, lambda _context_id, _value: None)
-    stream = _Stream(data)
+    stream = PduStream(_Connection(data), wake=0)
     try:
         while True:
             lane.read(stream, int.from_bytes(stream.take(2), "big"))
