@@ -5,16 +5,28 @@ from typing import Annotated
 
 import typer
 
-from covnode.cli.console import HomeOption, JsonOption, counting_progress, home_of, show_rows, stdout
+from covnode.cli.console import (
+    HomeOption,
+    JsonOption,
+    counting_progress,
+    home_of,
+    print_json,
+    show_rows,
+    stderr,
+    stdout,
+)
 from covnode.deidentify.key_file import KeyFile
 from covnode.errors import ConfigurationError
+from covnode.queue.leases import SILENT_S
+from covnode.store import downgrade as way_back
+from covnode.store import executors
 from covnode.store.audit import Action
 from covnode.store.engine import make_engine, revisions
 from covnode.store.roles import role_statements
 from covnode.store.transfer import transfer
 from covnode.wiring.identities import person
 from covnode.wiring.key_rotation import tie_all
-from covnode.wiring.node import PROCESSES, hold_lock, open_node
+from covnode.wiring.node import PROCESSES, Node, hold_lock, open_node
 
 app = typer.Typer(no_args_is_help=True, help="The database.")
 
@@ -33,6 +45,64 @@ def upgrade(home: HomeOption = None) -> None:
             upgrading = person(Action.TIE, "an upgrade of the database")
             tie_all(node, KeyFile(node.home.keys), upgrading, lambda n, of: bar.update(task, completed=n, total=of))
     stdout.print(f"The database is at revision {revisions(node.engine)[0]}.", highlight=False)
+
+
+# The revision may begin with a dash.
+@app.command(context_settings={"ignore_unknown_options": True})
+def downgrade(
+    revision: Annotated[
+        str, typer.Argument(metavar="REVISION", help="Where to go back to: 0009, or -1 for one migration.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go back to the tables of an older release: list what it has no place for, ask, and drop that.
+
+    An older release works on newer tables as long as they have only more, so this is for those that it refuses. Stop
+    the node on every host, back it up (`covnode backup`), run this by the newer release, then install the older one.
+
+    Example: `covnode db downgrade 0009`, `covnode db downgrade -1 --yes --json`
+    """
+    node = open_node(home_of(home))
+    scripts = way_back.undone(node.engine, revision)
+    _require_stopped(node)
+    lost = way_back.losses(node.engine, scripts)
+    say = stderr if as_json else stdout
+    for script in scripts:
+        say.print(f"undone: {script.revision} {script.doc}", markup=False, highlight=False)
+    for each in lost:
+        what = f"{each.table}, rows" if each.column is None else f"{each.table}.{each.column}, values"
+        say.print(f"lost: {what}: {each.rows}", markup=False, highlight=False)
+    if scripts and not yes and not typer.confirm("Go back, and lose this?" if lost else "Go back?", err=as_json):
+        raise ConfigurationError("nothing was changed.")
+    before, _ = revisions(node.engine)
+    way_back.downgrade(node.engine, scripts)
+    now, _ = revisions(node.engine)
+    if as_json:
+        undone = [script.revision for script in scripts]
+        print_json({"from": before, "to": now, "undone": undone, "lost": [each._asdict() for each in lost]})
+        return
+    stdout.print(f"The database is at revision {now}.", highlight=False)
+
+
+def _require_stopped(node: Node) -> None:
+    """Hold every lock of this home, and look for life on the others.
+
+    Raises
+    ------
+    ConfigurationError
+        A process of the node runs.
+    """
+    for name in {*(f"{role}-0" for role in PROCESSES), *(path.stem for path in node.home.locks.glob("*.lock"))}:
+        hold_lock(node.home, name, f"the node runs on {node.home.root} ({name}): stop it first.")
+    with node.transaction() as session:
+        living = [row.executor_id for row in executors.living(session, SILENT_S)]
+    if living:
+        raise ConfigurationError(
+            f"{', '.join(sorted(living))} worked on the database within {SILENT_S:g} s: stop the node on every host, "
+            "then run this again."
+        )
 
 
 @app.command()
@@ -85,9 +155,8 @@ def migrate_from(
         raise ConfigurationError("database.url names no PostgreSQL database: set it first, see 'covnode config set'.")
     if not file.is_file():
         raise ConfigurationError(f"{file} is no file: name the SQLite database, covnode.db in the node's folder.")
-    for name in {*(f"{role}-0" for role in PROCESSES), *(path.stem for path in node.home.locks.glob("*.lock"))}:
-        hold_lock(node.home, name, f"the node runs on {node.home.root} ({name}): stop it first.")
     node.require_current_database()
+    _require_stopped(node)
     source = make_engine(f"sqlite:///{file.absolute()}")
     current, newest = revisions(source)
     if current != newest:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
-def _alembic(engine: sa.Engine) -> Config:
+def alembic_config(engine: sa.Engine) -> Config:
+    """Return what alembic needs to know to work on this database."""
     config = Config()
     config.set_main_option("script_location", str(data_folder("migrations")))
     config.attributes["engine"] = engine
@@ -102,16 +104,27 @@ def upgrade(engine: sa.Engine) -> None:
     require_fitting(current, newest, upgrading=True)
     if _is_of_newer_release(current, newest):
         return
+    patiently(lambda: command.upgrade(alembic_config(engine), "head"))
+
+
+def patiently(migrate: Callable[[], None]) -> None:
+    """Migrate, and do so again a little later as long as somebody else holds a table.
+
+    Raises
+    ------
+    TransientError
+        A transaction of somebody else holds it for longer than the migration waits; what was done stays.
+    """
     until_s = time.monotonic() + _LOCKED_FOR_S
     while True:
         try:
-            command.upgrade(_alembic(engine), "head")
+            migrate()
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "pgcode", None) not in _LOCKED:
                 raise
             if time.monotonic() > until_s:
                 raise TransientError(
-                    "a long transaction in the database holds a table: end it, then run the upgrade again."
+                    "a long transaction in the database holds a table: end it, then run this again."
                 ) from None
             time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (spreads tries, keeps no secret)
         else:
@@ -154,4 +167,4 @@ def revisions(engine: sa.Engine) -> tuple[str | None, str | None]:
     """Return (the database's revision, the newest one)."""
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
-    return current, ScriptDirectory.from_config(_alembic(engine)).get_current_head()
+    return current, ScriptDirectory.from_config(alembic_config(engine)).get_current_head()

@@ -5,6 +5,9 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
+RENAMED = ("content_digest",)
+"""Columns that are not lost on the way back."""
+
 
 def upgrade() -> None:
     op.execute("ALTER TABLE instances RENAME COLUMN content_sha256 TO content_digest")

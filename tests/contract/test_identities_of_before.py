@@ -14,9 +14,8 @@ from covnode.deidentify import key_file
 from covnode.deidentify.key_file import KeyFile
 from covnode.home import Home
 from covnode.settings import Settings
-from covnode.store import engine as store_engine
 from covnode.store.audit import Access, Action
-from covnode.store.engine import make_engine, revisions, upgrade
+from covnode.store.engine import alembic_config, make_engine, revisions, upgrade
 from covnode.store.tables import Base
 from covnode.wiring import identities
 from covnode.wiring.identities import OpenVault
@@ -58,7 +57,7 @@ def node(tmp_path, database_url):
     Base.metadata.drop_all(node.engine)
     with node.engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE alembic_version"))
-    command.upgrade(store_engine._alembic(node.engine), "0003")
+    command.upgrade(alembic_config(node.engine), "0003")
     plain = IDENTITY.replace("STUDY", keys.uid("1.2.3")).replace("SERIES", keys.uid("1.2.4")).encode()
     nonce = os.urandom(12)
     associated = b"\x01" + f"{SERIES_ID}:1".encode()

@@ -20,8 +20,7 @@ from covnode.records.job import AnalysisState, DeliveryState
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Settings
 from covnode.store import analyses, arrivals, deliveries, executors, series
-from covnode.store import engine as store_engine
-from covnode.store.engine import make_engine, revisions, upgrade
+from covnode.store.engine import alembic_config, make_engine, revisions, upgrade
 from covnode.store.sessions import transactions
 from covnode.store.tables import Base, DeliveredObjectRow, IdentityRow
 from covnode.wiring.node import Node
@@ -39,12 +38,12 @@ def engine(database_url):
 
 
 def downgrade(engine, revision):
-    command.downgrade(store_engine._alembic(engine), revision)
+    command.downgrade(alembic_config(engine), revision)
 
 
 def all_revisions(engine):
     """Return the revisions, the newest first."""
-    return [each.revision for each in ScriptDirectory.from_config(store_engine._alembic(engine)).walk_revisions()]
+    return [each.revision for each in ScriptDirectory.from_config(alembic_config(engine)).walk_revisions()]
 
 
 def differences(engine):

@@ -15,9 +15,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from covnode.errors import RowExists, RowRefused, TransientError
-from covnode.store import engine as store_engine
 from covnode.store import executors
-from covnode.store.engine import make_engine, revisions, upgrade
+from covnode.store.engine import alembic_config, make_engine, revisions, upgrade
 from covnode.store.sessions import transactions
 from covnode.store.tables import Base
 
@@ -83,7 +82,7 @@ def test_an_upgrade_that_is_killed_half_way_is_done_by_the_next_one(database_url
     Base.metadata.drop_all(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE alembic_version"))
-    command.upgrade(store_engine._alembic(engine), "0001")
+    command.upgrade(alembic_config(engine), "0001")
     with engine.begin() as connection:
         connection.execute(
             sa.text(
