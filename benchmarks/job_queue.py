@@ -201,7 +201,7 @@ class Bench:
             "claim": handler.claim_ms,
             "list_jobs": self._timed(lambda session: views.list_jobs(session, _LIST), rounds),
             "list_series": self._timed(lambda session: views.list_series(session, _LIST), rounds),
-            "look_for_lost": self._timed(lambda session: self._queue.ended(requeue.open_jobs(session)), _LOOKS),
+            "look_for_lost": self._timed(lambda session: requeue.lost_jobs(session, self._queue.holds), _LOOKS),
         }
 
     def _timed(self, look: Callable[[Session], object], rounds: int) -> list[float]:

@@ -1,7 +1,6 @@
 """The queue in memory, for tests: the same promises as the adapter on DBOS, in one process."""
 
 import threading
-from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -27,9 +26,9 @@ class MemoryQueue:
 
         sa.event.listen(session, "after_commit", keep, once=True)
 
-    def ended(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return those of ``jobs`` that were never enqueued; the others run sooner or later."""
-        return [job for job in jobs if job.job_id not in self.jobs]
+    def holds(self, job_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """Return the condition that such a job was enqueued: then it runs sooner or later."""
+        return job_id.in_(self.jobs)
 
     def wait(self, seen: set[str], kind: JobKind, timeout_s: float) -> Job | None:
         """Return a job of ``kind`` whose id is not in ``seen``, or None after the timeout."""

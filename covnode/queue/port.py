@@ -3,9 +3,10 @@
 An enqueue takes part in the caller's transaction: job and state change are committed together or not at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.records.job import Job
@@ -21,8 +22,11 @@ class JobQueue(Protocol):
         """Put ``job`` in the queue when the session's transaction commits."""
         ...
 
-    def ended(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return those of ``jobs`` that will not run any more: ended, given up or never there."""
+    def holds(self, job_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """Return the condition that there is a job of this id that will run; none when it ended or was never there.
+
+        For a statement on our tables, which then sees both as they are at one moment.
+        """
         ...
 
 

@@ -1,5 +1,6 @@
 """Open analyses and deliveries against the engine's jobs: our tables are the truth, so what is open must have a job."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.clock import utc_now
-from covnode.records.job import OPEN_ANALYSES, OPEN_DELIVERIES, Job, JobKind
+from covnode.records.job import OPEN_ANALYSES, OPEN_DELIVERIES, Job, JobKind, queue_name
 from covnode.store.sessions import guarded
 from covnode.store.tables import AnalysisRow, DeliveryRow, QueueRow
 
@@ -25,6 +26,20 @@ def paused_queues(session: Session) -> set[str]:
     return set(session.scalars(sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))))
 
 
+def _open(row: type[AnalysisRow | DeliveryRow], states: Sequence[str] = ()) -> sa.Select[Any]:
+    """Return the query of what has not ended, is in no paused queue and waits for nothing, the most urgent first."""
+    paused = sa.select(QueueRow.name).where(QueueRow.paused_at.is_not(None))
+    query: sa.Select[Any]
+    queue: sa.ColumnElement[str]
+    if row is DeliveryRow:
+        queue = queue_name(JobKind.DELIVERY, "") + DeliveryRow.destination
+        query = sa.select(row).where(row.state.in_(states or OPEN_DELIVERIES), DeliveryRow.waits_for.is_(None))
+    else:
+        queue = sa.literal(queue_name(JobKind.ANALYSIS))
+        query = sa.select(row).where(row.state.in_(states or OPEN_ANALYSES))
+    return query.where(queue.not_in(paused)).order_by(row.priority, row.queued_at)
+
+
 def open_jobs(session: Session, *states: str) -> list[Job]:
     """Return the newest job of what has not ended and is in no paused queue, the most urgent first.
 
@@ -35,15 +50,28 @@ def open_jobs(session: Session, *states: str) -> list[Job]:
     states
         Only what is in one of these.
     """
-    paused = paused_queues(session)
-    jobs = []
-    for row, open_states in ((AnalysisRow, OPEN_ANALYSES), (DeliveryRow, OPEN_DELIVERIES)):
-        query: sa.Select[Any] = sa.select(row).where(row.state.in_(states or open_states))
-        if row is DeliveryRow:
-            query = query.where(DeliveryRow.waits_for.is_(None))
-        query = query.order_by(row.priority, row.queued_at)
-        jobs += [job_of(found) for found in session.scalars(query)]
-    return [job for job in jobs if job.queue not in paused]
+    return [job_of(row) for each in (AnalysisRow, DeliveryRow) for row in session.scalars(_open(each, states))]
+
+
+def lost_jobs(session: Session, holds: Callable[[sa.ColumnElement[str]], sa.ColumnElement[bool]]) -> list[Job]:
+    """Return those of the open jobs that will not run, by one statement each for analyses and deliveries.
+
+    A job is enqueued in the transaction of its row, and the row ends before the job does: so what one look finds open
+    without a job has lost it.
+
+    Parameters
+    ----------
+    holds
+        As JobQueue.holds.
+    """
+    analysis = sa.literal(f"{JobKind.ANALYSIS}:") + AnalysisRow.analysis_id + _enqueues(AnalysisRow)
+    delivery = sa.literal(f"{JobKind.DELIVERY}:") + DeliveryRow.delivery_id + _enqueues(DeliveryRow)
+    ids: dict[type[AnalysisRow | DeliveryRow], sa.ColumnElement[str]] = {AnalysisRow: analysis, DeliveryRow: delivery}
+    return [job_of(row) for each, job_id in ids.items() for row in session.scalars(_open(each).where(~holds(job_id)))]
+
+
+def _enqueues(row: type[AnalysisRow | DeliveryRow]) -> sa.ColumnElement[str]:
+    return sa.literal(":") + sa.cast(row.enqueues, sa.String)
 
 
 def enqueue_again(session: Session, lost: Job) -> Job:

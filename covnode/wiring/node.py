@@ -230,14 +230,13 @@ def requeue_lost(node: Node) -> None:
     Our tables are the truth: whatever happened to the engine's rows, an open analysis or delivery gets a job.
     """
     with node.transaction() as session:
-        jobs = requeue.open_jobs(session)
-    # A job that is just being enqueued is committed together with its row, so what is open has one by now.
-    for lost in node.queue.ended(jobs):
+        found = requeue.lost_jobs(session, node.queue.holds)
+    for lost in found:
         try:
             with node.transaction() as session:
                 node.queue.enqueue(session, requeue.enqueue_again(session, lost))
         except StaleClaim:
-            continue  # it ended between the two looks
+            continue  # it ended, or another process was first
         get_logger().warning("job_requeued", kind=lost.kind, subject_id=lost.subject_id)
 
 

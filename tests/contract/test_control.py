@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from arriving import arrived
+from engine_jobs import without_job
 
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
@@ -190,6 +191,32 @@ def test_what_is_lost_is_enqueued_again_but_not_into_a_paused_queue(node):
     assert row_of(node.transaction, AnalysisRow, analysis_id).enqueues == 3
 
 
+def test_only_what_is_open_and_has_no_job_is_lost(node):
+    def lost():
+        with node.transaction() as session:
+            return {job.subject_id for job in requeue.lost_jobs(session, node.queue.holds)}
+
+    with_job, without_job, ended = (opened(node.transaction, name) for name in ("with", "without", "ended"))
+    sent, waiting, postponed = (delivering(node.transaction, name) for name in ("sent", "waiting", "postponed"))
+    with node.transaction() as session:
+        of_deliveries = AnalysisRow.analysis_id.not_in((with_job, without_job, ended))
+        session.execute(sa.update(AnalysisRow).where(of_deliveries).values(state=AnalysisState.ANALYSED))
+        for analysis_id in (with_job, ended):
+            node.queue.enqueue(session, Job(JobKind.ANALYSIS, analysis_id))
+        held = deliveries.claim(session, postponed, 1, "host:sender-0")
+        node.queue.enqueue(session, deliveries.retry_later(session, held, 600.0, "A700"))
+        session.get_one(DeliveryRow, waiting).waits_for = "destination"
+    assert lost() == {without_job, sent}
+    jobs = "workflow_status" if node.engine.dialect.name == "sqlite" else "dbos.workflow_status"
+    with node.engine.begin() as connection:
+        connection.execute(
+            sa.text(f"UPDATE {jobs} SET status = 'SUCCESS' WHERE workflow_uuid = :id"), {"id": f"analysis:{ended}:1"}
+        )
+    assert lost() == {without_job, sent, ended}
+    requeue_lost(node)
+    assert lost() == set()
+
+
 def test_a_queue_is_paused_once_and_resumed_once_and_the_overview_says_so(transaction):
     delivering(transaction)
     claim(transaction, opened(transaction, "b"))
@@ -277,7 +304,8 @@ def test_a_study_that_becomes_stat_raises_what_is_open_of_it(node):
         Job(JobKind.ANALYSIS, queued, 2),
         Job(JobKind.DELIVERY, delivery_id, 2, destination="pacs"),
     ]
-    assert DbosQueue(node.engine).ended(raised) == []
+    with node.transaction() as session:
+        assert without_job(session, DbosQueue(node.engine), raised) == []
     with transaction() as session:  # once: a person may lower it again
         control.prioritise(session, queued, Priority.ROUTINE)
         record(node, session, urgent)

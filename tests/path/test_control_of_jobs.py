@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import sqlalchemy as sa
+from engine_jobs import without_job
 from processes import covnode, received, wait_until
 
 from covnode.cli.local_node import covnode_command
@@ -42,7 +43,8 @@ def row_of(node, row):
 def is_void(node, kind, subject_id, destination=None):
     """Whether the first job of a subject came to the worker or sender, and ended there."""
     job = Job(kind, subject_id, destination=destination)
-    return open_node(node.home).queue.ended([job]) == [job]
+    with node.transaction() as session:
+        return without_job(session, open_node(node.home).queue, [job]) == [job]
 
 
 def test_a_cancelled_analysis_stops_within_two_seconds_and_can_be_tried_again(node, pacs, write_series, large_phantom):
