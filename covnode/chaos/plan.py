@@ -63,8 +63,8 @@ class Plan:
 
 _LANES: tuple[tuple[Role, ...], ...] = ((Role.DOOR, Role.RECEIVE), (Role.WORK, Role.INFER), (Role.SEND,))
 _MOST_KILLS = 5
-# A worker that dies there has not counted an attempt.
-_BEFORE_THE_ATTEMPT = ("work.claiming", "work.claim.uncommitted")
+# A worker or sender that dies there has not counted an attempt.
+_BEFORE_THE_ATTEMPT = ("work.claiming", "work.claim.uncommitted", "send.claiming", "send.claim.uncommitted")
 _LATE = (("work.analysed", Action.FREEZE), ("receive.handed_over", Action.KILL), ("send.stored", Action.FREEZE))
 
 # Some of the longer cases, for a run that is to end within minutes: each shows what a kill does not.
@@ -110,7 +110,7 @@ def _plan(name: str, chosen: Callable[[Point, Action], bool], late_slices: int) 
 def chains(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
     """Group the cases of a lane: those of a group hit the same series, at one transition after the other.
 
-    Kills alone are grouped, in the order of the transitions. An analysis that dies too often is given up, and a
+    Kills alone are grouped, in the order of the transitions. A job that dies too often is given up, and a
     receiver that is killed all the time lets nothing through to the other lanes: so the groups are short.
     """
     group: list[Case] = []
@@ -129,8 +129,8 @@ def _may_follow(case: Case) -> bool:
 
 
 def _is_short(group: Sequence[Case]) -> bool:
-    analysing = [case for case in group if case.point.role in {Role.WORK, Role.INFER}]
-    attempts = [case for case in analysing if case.point.name not in _BEFORE_THE_ATTEMPT]
+    of_jobs = [case for case in group if case.point.role in {Role.WORK, Role.INFER, Role.SEND}]
+    attempts = [case for case in of_jobs if case.point.name not in _BEFORE_THE_ATTEMPT]
     return len(group) <= _MOST_KILLS and len(attempts) < MAX_ATTEMPTS
 
 

@@ -2,7 +2,7 @@
 
 Comes from the queue; goes to the PACS. One run is one attempt: what fails for the moment is tried again with a growing
 delay, or when a destination that is away is back; what fails for good is parked with its reason, and the log has an
-error. An object that the destination holds is never sent again.
+error. So is what three senders in a row died of. An object that the destination holds is never sent again.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from covnode.errors import CovnodeError, DeliveryRefused, StaleClaim, TransientError
 from covnode.logs import get_logger
-from covnode.records.job import DeliveryClaim, DeliveryState
+from covnode.records.job import MAX_CRASHES, DeliveryClaim, DeliveryState
 from covnode.records.result import ObjectKind
 
 OnStored = Callable[[ObjectKind, int], None]
@@ -73,6 +73,11 @@ class DeliveryJob:
 
     def _attempt(self, claim: DeliveryClaim) -> None:
         log = get_logger().bind(delivery_id=claim.delivery_id, destination=claim.destination, attempt=claim.attempt)
+        if claim.crashes >= MAX_CRASHES:
+            reason = f"given up: {claim.crashes} times in a row the sender died while it sent this"
+            self.records.end(claim, DeliveryState.FAILED, "given_up", reason)
+            log.error("delivery_failed", error="given_up", reason=reason)
+            return
         try:
             objects = self.steps.restore(claim)
             self.steps.check(claim, objects)

@@ -81,10 +81,15 @@ class DeliveryState(StrEnum):
 
 
 class WaitsFor(StrEnum):
-    """What a queued delivery without a job waits for: an away destination, or an earlier delivery of its study."""
+    """What a queued delivery without a job waits for.
+
+    An away destination, an earlier delivery of its study, or another one that a sender died of or beside: such are sent
+    one at a time.
+    """
 
     DESTINATION = "destination"
     STUDY = "study"
+    SUSPECT = "suspect"
 
 
 OPEN_ANALYSES = (AnalysisState.QUEUED, AnalysisState.RUNNING)
@@ -93,6 +98,10 @@ OPEN_DELIVERIES = (DeliveryState.QUEUED, DeliveryState.SENDING)
 
 PARKED_DELIVERIES = (DeliveryState.BLOCKED, DeliveryState.FAILED)
 """Dead letters, beside analyses that FAILED: they wait for a person."""
+
+
+MAX_CRASHES = 3
+"""A job that so many processes died of is given up: it would end the next one, too."""
 
 
 def queue_name(kind: JobKind, destination: str | None = None) -> str:
@@ -176,6 +185,8 @@ class DeliveryClaim:
         As of an analysis.
     delivered
         Kinds of objects that the destination holds.
+    crashes
+        How many senders in a row died while they sent it.
     """
 
     delivery_id: str
@@ -187,3 +198,4 @@ class DeliveryClaim:
     fence: int
     first_claimed_at: datetime
     delivered: frozenset[str]
+    crashes: int = 0

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from covnode.clock import utc_now
 from covnode.errors import StaleClaim
 from covnode.records.job import (
+    MAX_CRASHES,
     OPEN_ANALYSES,
     OPEN_DELIVERIES,
     AnalysisClaim,
@@ -29,7 +30,7 @@ from covnode.store.requeue import job_of
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = MAX_CRASHES
 _CAN_BE_RETRIED = (AnalysisState.FAILED, AnalysisState.NOT_ANALYSED, AnalysisState.CANCELLED)
 
 

@@ -22,7 +22,7 @@ from covnode.store import destinations, queues
 from covnode.store.requeue import job_of
 from covnode.store.sessions import guarded, new_id
 from covnode.store.tables import AnalysisRow, DeliveredObjectRow, DeliveryRow, SeriesRow
-from covnode.store.waiting import earlier_of_study
+from covnode.store.waiting import another_suspect, earlier_of_study
 
 _CAN_BE_RETRIED = (*PARKED_DELIVERIES, DeliveryState.CANCELLED)
 
@@ -49,7 +49,9 @@ def destinations_waited_for(session: Session) -> set[str]:
     return set(session.scalars(sa.select(DeliveryRow.destination).where(DeliveryRow.state.in_(OPEN_DELIVERIES))))
 
 
-def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -> DeliveryClaim | None:
+def claim(
+    session: Session, delivery_id: str, enqueues: int, executor_id: str, own_fence: int = 0
+) -> DeliveryClaim | None:
     """Take the delivery, or return None where there is nothing to do, its queue is paused or it has to wait.
 
     It waits, without a job and without an attempt counted, while an earlier delivery of its study to the same
@@ -59,6 +61,8 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
     ----------
     enqueues
         As in analyses.claim.
+    own_fence
+        Of the claim that this very process has given up, as it does while the database is away: no sender died of that.
     """
     now = utc_now()
     row = DeliveryRow
@@ -75,11 +79,14 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
                 state_at=now,
                 next_attempt_at=None,
                 waits_for=None,
+                crashes=row.crashes + _died(own_fence),
             ),
         )
     except StaleClaim:
         put_back = of_this_job.where(row.state == DeliveryState.SENDING, paused)
-        session.execute(put_back.values(state=DeliveryState.QUEUED, state_at=now))
+        session.execute(
+            put_back.values(state=DeliveryState.QUEUED, state_at=now, crashes=row.crashes + _died(own_fence))
+        )
         return None
     claimed = session.get_one(row, delivery_id, populate_existing=True)
     analysis = session.get_one(AnalysisRow, claimed.analysis_id)
@@ -92,9 +99,6 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
     claimed.state = DeliveryState.SENDING
     claimed.attempts += 1
     claimed.first_claimed_at = claimed.first_claimed_at or now
-    done = session.scalars(
-        sa.select(DeliveredObjectRow.kind).where(DeliveredObjectRow.delivery_id == delivery_id)
-    ).all()
     return DeliveryClaim(
         delivery_id=delivery_id,
         analysis_id=claimed.analysis_id,
@@ -104,8 +108,19 @@ def claim(session: Session, delivery_id: str, enqueues: int, executor_id: str) -
         attempt=claimed.attempts,
         fence=claimed.fence,
         first_claimed_at=claimed.first_claimed_at,
-        delivered=frozenset(done),
+        delivered=_delivered(session, delivery_id),
+        crashes=claimed.crashes,
     )
+
+
+def _died(own_fence: int) -> sa.ColumnElement[int]:
+    """Return 1 where whoever sent the delivery has died: it would have put it back."""
+    return sa.case((sa.and_(DeliveryRow.state == DeliveryState.SENDING, DeliveryRow.fence != own_fence), 1), else_=0)
+
+
+def _delivered(session: Session, delivery_id: str) -> frozenset[str]:
+    kinds = sa.select(DeliveredObjectRow.kind).where(DeliveredObjectRow.delivery_id == delivery_id)
+    return frozenset(session.scalars(kinds))
 
 
 def _has_to_wait(session: Session, row: DeliveryRow) -> bool:
@@ -118,6 +133,9 @@ def _has_to_wait(session: Session, row: DeliveryRow) -> bool:
     elif destinations.is_away(session, row.destination):
         row.waits_for = WaitsFor.DESTINATION
         row.reason = f"{row.destination} is away"
+    elif row.crashes and session.scalar(sa.select(another_suspect().exists()).where(of_row)):
+        row.waits_for = WaitsFor.SUSPECT
+        row.reason = "a sender died of it or beside it: it is sent when no other such delivery is"
     return row.waits_for is not None
 
 
@@ -164,6 +182,7 @@ def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: s
         session,
         _held(held).values(
             state=DeliveryState.QUEUED,
+            crashes=0,
             enqueues=DeliveryRow.enqueues + 1,
             state_at=now,
             next_attempt_at=now + timedelta(seconds=delay_s),
@@ -180,9 +199,17 @@ def wait_for_destination(session: Session, held: DeliveryClaim, reason: str) -> 
     guarded(
         session,
         _held(held).values(
-            state=DeliveryState.QUEUED, waits_for=WaitsFor.DESTINATION, state_at=utc_now(), reason=reason
+            state=DeliveryState.QUEUED, crashes=0, waits_for=WaitsFor.DESTINATION, state_at=utc_now(), reason=reason
         ),
     )
+
+
+def put_back(session: Session, executor_id: str) -> None:
+    """Have what this executor sends tried again when it is back: a process that is asked to stop is no crash."""
+    sending = sa.update(DeliveryRow).where(
+        DeliveryRow.executor_id == executor_id, DeliveryRow.state == DeliveryState.SENDING
+    )
+    session.execute(sending.values(state=DeliveryState.QUEUED, state_at=utc_now()))
 
 
 def parked(session: Session, destination: str | None) -> list[str]:
@@ -203,6 +230,7 @@ def retry(session: Session, delivery_id: str) -> Job:
         .values(
             state=DeliveryState.QUEUED,
             attempts=0,
+            crashes=0,
             enqueues=row.enqueues + 1,
             first_claimed_at=None,
             state_at=utc_now(),

@@ -203,7 +203,8 @@ class AnalysisRow(Base):
 class DeliveryRow(Base):
     """One analysis on its way to one destination; ``last_error`` as in AnalysisRow.
 
-    ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job.
+    ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job. ``crashes`` counts the senders
+    in a row that died while they sent it.
     """
 
     __tablename__ = "deliveries"
@@ -215,6 +216,7 @@ class DeliveryRow(Base):
     state: Mapped[str] = mapped_column(index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0, server_default="0")
+    crashes: Mapped[int] = mapped_column(default=0, server_default="0")
     enqueues: Mapped[int] = mapped_column(default=1)
     priority: Mapped[int] = mapped_column(default=10, server_default="10")
     executor_id: Mapped[str | None]

@@ -1,4 +1,4 @@
-"""What keeps a queued delivery from being sent: an earlier one of its study, or a destination that is away.
+"""What keeps a queued delivery from being sent: an earlier one of its study, an away destination, or another suspect.
 
 Deliveries of one study to one destination leave in the order in which they were queued. One waits while an earlier one
 is on its way or to be tried again; an earlier one that has ended, dead letters among them, holds up nobody. Who waits
@@ -42,6 +42,19 @@ def earlier_of_study() -> sa.Select[Any]:
     )
 
 
+def another_suspect() -> sa.Select[Any]:
+    """Return the query of what is sent now and a sender died of, other than the delivery of the query around it.
+
+    Whatever a sender has on its way dies with it: sent one at a time, each is soon known to be the cause or not.
+    """
+    other = aliased(DeliveryRow)
+    return (
+        sa.select(other.delivery_id)
+        .where(other.state == DeliveryState.SENDING, other.crashes > 0, other.delivery_id != DeliveryRow.delivery_id)
+        .correlate(DeliveryRow)
+    )
+
+
 def release(session: Session, most: int) -> list[Job]:
     """Queue again what has nothing to wait for any more, the earliest first, and return the jobs, ``most`` of them."""
     row = DeliveryRow
@@ -49,6 +62,7 @@ def release(session: Session, most: int) -> list[Job]:
     free = sa.or_(
         sa.and_(row.waits_for == WaitsFor.DESTINATION, row.destination.not_in(away)),
         sa.and_(row.waits_for == WaitsFor.STUDY, ~earlier_of_study().exists()),
+        sa.and_(row.waits_for == WaitsFor.SUSPECT, ~another_suspect().exists()),
     )
     waited = sa.select(row.delivery_id, row.enqueues, row.destination, row.priority)
     query = waited.where(row.state == DeliveryState.QUEUED, free).order_by(row.queued_at, row.delivery_id).limit(most)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 
-from covnode.errors import ConfigurationError, RowExists, StaleClaim
+from covnode.errors import ConfigurationError, RowExists, StaleClaim, TransientError
 from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.queue.engine import DbosQueue, DbosRunner, migrate_engine
@@ -219,7 +219,8 @@ def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[
     stopping.wait()
     runner.stop(role.grace_s)
     leases.stop()
-    on_stop()
+    with contextlib.suppress(TransientError):  # the database may be away
+        on_stop()
     # Not an orderly exit, which would wait for threads that hold a job: the job stays with this executor.
     os._exit(0)
 

@@ -1,8 +1,9 @@
 """The sender process: identity restored, interlock, C-STORE. Holds the keys; has no torch."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -78,11 +79,23 @@ class DeliveriesInStore:
 
     node: Node
     watch: DestinationWatch
+    # One after the other: two that a sender died beside would not see each other, and be sent by this one at once.
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
+    _fences: dict[str, int] = field(default_factory=dict)
 
     def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
         """Take the delivery."""
+        me, own_fence = self.node.executor_id(_ROLE), self._fences.get(delivery_id, 0)
+        with self._claiming, self.node.transaction() as session:
+            claim = deliveries.claim(session, delivery_id, enqueues, me, own_fence)
+        if claim is not None:
+            self._fences[delivery_id] = claim.fence
+        return claim
+
+    def stopping(self) -> None:
+        """Count what is broken off on request as no crash."""
         with self.node.transaction() as session:
-            return deliveries.claim(session, delivery_id, enqueues, self.node.executor_id(_ROLE))
+            deliveries.put_back(session, self.node.executor_id(_ROLE))
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
         """Record that the destination holds the object; StaleClaim when the delivery is not to go on."""
@@ -97,6 +110,7 @@ class DeliveriesInStore:
         """Record how the delivery ended, and let the next one of its study go."""
         with self.node.transaction() as session:
             deliveries.mark_ended(session, claim, state, code, reason)
+        self._fences.pop(claim.delivery_id, None)
         self.watch.nudge()
 
     def retry_later(self, claim: DeliveryClaim, error: TransientError) -> bool:
@@ -207,9 +221,10 @@ def run_sender(home: Home) -> None:
     node = open_process(home, _ROLE)
     vault = IdentityVault(Seals(KeyFile(home.keys)))
     watch = DestinationWatch(node)
-    job = DeliveryJob(DeliveriesInStore(node, watch), DeliveryStages(node, vault))
+    records = DeliveriesInStore(node, watch)
+    job = DeliveryJob(records, DeliveryStages(node, vault))
     watch.start()
     has_room = room_for_jobs(needs_of(node)[_ROLE])
     concurrency = node.settings.deliver.associations
     role = RoleOfJobs(_ROLE, _KIND, _queues(node), concurrency, grace_s=10, has_room=has_room)
-    run_jobs(node, role, job.run, on_stop=lambda: None)
+    run_jobs(node, role, job.run, on_stop=records.stopping)

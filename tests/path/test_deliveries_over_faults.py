@@ -121,6 +121,38 @@ def test_a_sender_killed_before_it_noted_the_answer_sends_the_same_bytes_again(
     assert node.jobs("analysis")[0]["attempts"] == 1
 
 
+def test_a_delivery_that_every_sender_dies_of_is_a_dead_letter_and_the_others_leave(
+    idle_node, scripted_pacs, write_series, tiny_phantom
+):
+    node = idle_node
+    poison = STUDIES[0]
+
+    def kill_the_sender_of_the_poison(_number):
+        _uid, content = scripted_pacs.arrived[-1]
+        if poison.encode() in content:
+            os.kill(node.pid_of("send"), signal.SIGKILL)
+        return 0x0000
+
+    scripted_pacs.answer = kill_the_sender_of_the_poison
+    serve(node, scripted_pacs.address)
+    os.kill(node.pid_of("send"), signal.SIGSTOP)  # so that both leave at once
+    for study in STUDIES:
+        uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.1"}
+        node.push(write_series(study, phantom=tiny_phantom, **uids))
+    wait_until(lambda: len(node.jobs("delivery", DeliveryState.QUEUED)) == 2)
+    os.kill(node.pid_of("send"), signal.SIGCONT)
+    wait_until(lambda: node.jobs("delivery", DeliveryState.FAILED) and delivered(node))
+    (dead,) = node.jobs("delivery", DeliveryState.FAILED)
+    assert dead["reason"] == "given up: 3 times in a row the sender died while it sent this"
+    (alert,) = logged(node, "delivery_failed")
+    assert (alert["level"], alert["delivery_id"]) == ("error", dead["job_id"])
+    came = [content for _uid, content in scripted_pacs.arrived if poison.encode() in content]
+    assert (len(came), len(set(came))) == (3, 1)
+    scripted_pacs.answer = lambda _number: 0x0000
+    assert covnode("jobs", "retry", dead["job_id"], "--home", str(node.root)).returncode == 0
+    wait_until(lambda: len(delivered(node)) == 2)
+
+
 ANOTHER_HOST = """
 import socket, sys
 from pathlib import Path

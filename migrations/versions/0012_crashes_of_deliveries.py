@@ -1,0 +1,15 @@
+"""Deliveries: how many senders in a row died while they sent one"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    op.add_column("deliveries", sa.Column("crashes", sa.Integer(), nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    op.drop_column("deliveries", "crashes")
