@@ -152,6 +152,11 @@ class DeliverSettings(Section):
     give_up_after_s: float = Field(
         default=259200.0, gt=0, description="a delivery that failed or waited for its destination this long is parked"
     )
+    keep_order_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="a delivery that the destination cannot store for now holds up later ones of its study this long",
+    )
     associations: int = Field(
         default=4, ge=1, le=32, description="associations with one destination at a time, of each sender"
     )

@@ -175,14 +175,21 @@ def mark_ended(
     guarded(session, _held(held).values(state=state, state_at=utc_now(), reason_code=code, reason=reason))
 
 
-def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: str) -> Job:
-    """Put the delivery back with a delay and return the job of its next attempt."""
+def retry_later(session: Session, held: DeliveryClaim, delay_s: float, reason: str, *, lets_pass: bool = False) -> Job:
+    """Put the delivery back with a delay and return the job of its next attempt.
+
+    Parameters
+    ----------
+    lets_pass
+        Whether later ones of its study need not wait for it any more.
+    """
     now = utc_now()
     guarded(
         session,
         _held(held).values(
             state=DeliveryState.QUEUED,
             crashes=0,
+            lets_pass=lets_pass,
             enqueues=DeliveryRow.enqueues + 1,
             state_at=now,
             next_attempt_at=now + timedelta(seconds=delay_s),
@@ -199,7 +206,12 @@ def wait_for_destination(session: Session, held: DeliveryClaim, reason: str) -> 
     guarded(
         session,
         _held(held).values(
-            state=DeliveryState.QUEUED, crashes=0, waits_for=WaitsFor.DESTINATION, state_at=utc_now(), reason=reason
+            state=DeliveryState.QUEUED,
+            crashes=0,
+            lets_pass=False,
+            waits_for=WaitsFor.DESTINATION,
+            state_at=utc_now(),
+            reason=reason,
         ),
     )
 
@@ -231,6 +243,7 @@ def retry(session: Session, delivery_id: str) -> Job:
             state=DeliveryState.QUEUED,
             attempts=0,
             crashes=0,
+            lets_pass=False,
             enqueues=row.enqueues + 1,
             first_claimed_at=None,
             state_at=utc_now(),

@@ -204,7 +204,7 @@ class DeliveryRow(Base):
     """One analysis on its way to one destination; ``last_error`` as in AnalysisRow.
 
     ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job. ``crashes`` counts the senders
-    in a row that died while they sent it.
+    in a row that died while they sent it. One that ``lets_pass`` holds up no later one of its study any more.
     """
 
     __tablename__ = "deliveries"
@@ -217,6 +217,7 @@ class DeliveryRow(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0, server_default="0")
     crashes: Mapped[int] = mapped_column(default=0, server_default="0")
+    lets_pass: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     enqueues: Mapped[int] = mapped_column(default=1)
     priority: Mapped[int] = mapped_column(default=10, server_default="10")
     executor_id: Mapped[str | None]

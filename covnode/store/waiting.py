@@ -1,8 +1,9 @@
 """What keeps a queued delivery from being sent: an earlier one of its study, an away destination, or another suspect.
 
 Deliveries of one study to one destination leave in the order in which they were queued. One waits while an earlier one
-is on its way or to be tried again; an earlier one that has ended, dead letters among them, holds up nobody. Who waits
-has no job, so that waiting costs no attempt and no row of the engine; the sender's watch calls ``release``.
+is on its way or to be tried again; an earlier one that has ended, dead letters among them, holds up nobody, nor does
+one that the destination could not store for too long. Who waits has no job, so that waiting costs no attempt and no row
+of the engine; the sender's watch calls ``release``.
 """
 
 from datetime import timedelta
@@ -33,6 +34,7 @@ def earlier_of_study() -> sa.Select[Any]:
             its_series.study_id == study_id.correlate(DeliveryRow).scalar_subquery(),
             earlier.destination == DeliveryRow.destination,
             earlier.state.in_(OPEN_DELIVERIES),
+            earlier.lets_pass.is_(sa.false()),
             sa.tuple_(earlier.queued_at, earlier.delivery_id)
             < sa.tuple_(DeliveryRow.queued_at, DeliveryRow.delivery_id),
         )

@@ -127,7 +127,10 @@ class DeliveriesInStore:
                 deliveries.wait_for_destination(session, claim, str(error))
             else:
                 delay_s = growing_delay_s(claim.attempt, settings.first_retry_s, settings.longest_retry_s)
-                self.node.queue.enqueue(session, deliveries.retry_later(session, claim, delay_s, str(error)))
+                # One that is not reached at all keeps everybody waiting anyway.
+                lets_pass = tried_s > settings.keep_order_s and not isinstance(error, PeerAway)
+                job = deliveries.retry_later(session, claim, delay_s, str(error), lets_pass=lets_pass)
+                self.node.queue.enqueue(session, job)
         if is_news:
             get_logger().warning("destination_away", destination=claim.destination, reason=str(error))
         return True

@@ -96,6 +96,20 @@ def test_one_that_is_to_be_tried_again_still_comes_first(transaction):
     assert released(transaction) == []
 
 
+def test_one_that_cannot_be_stored_for_long_lets_others_pass_until_the_destination_is_away(transaction):
+    first, second, third = queue_deliveries(transaction, ("a", "study"), ("b", "study"), ("c", "study"))
+    assert claim(transaction, second) is None
+    assert first in row_of(transaction, second).reason
+    with transaction() as session:
+        held = deliveries.claim(session, first, 1, "a")
+        deliveries.retry_later(session, held, 60.0, "A700", lets_pass=True)
+    assert released(transaction) == [(second, 2)]
+    end(transaction, claim(transaction, second, 2))
+    with transaction() as session:
+        deliveries.wait_for_destination(session, deliveries.claim(session, first, 2, "a"), "nobody there")
+    assert claim(transaction, third) is None
+
+
 def test_a_destination_is_away_after_failures_in_a_row(transaction):
     assert not fail(transaction, AWAY_AFTER - 1)
     with transaction() as session:

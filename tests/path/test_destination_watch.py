@@ -124,6 +124,18 @@ def test_a_delivery_that_fails_for_too_long_is_given_up(node, records):
     assert (row.state, row.reason_code) == (DeliveryState.FAILED, "gave_up")
 
 
+@pytest.mark.parametrize(
+    ("error", "hours", "passes"),
+    [(TransientError("A700"), 2, True), (TransientError("A700"), 0, False), (PeerAway("nobody there"), 2, False)],
+)
+def test_the_order_of_a_study_is_kept_for_an_hour_where_the_destination_answers(node, records, error, hours, passes):
+    first, second = queue_deliveries(node.transaction, ("a", "study"), ("b", "study"))
+    with node.transaction() as session:
+        session.get_one(DeliveryRow, first).first_claimed_at = utc_now() - timedelta(hours=hours)
+    assert records.retry_later(records.claim(first, 1), error)
+    assert (records.claim(second, 1) is not None) is passes
+
+
 @pytest.mark.parametrize("error", [TransientError("A700"), DeliveryRefused("A900", "A900"), StaleClaim("another")])
 def test_any_answer_ends_the_count_of_failures(node, records, monkeypatch, error):
     (tried,) = queue_deliveries(node.transaction, ("a", "one"))
