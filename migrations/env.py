@@ -1,8 +1,12 @@
 """alembic's entry: covnode.store.engine passes the engine in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import sqlalchemy as sa
 from alembic import context
 
+from covnode.errors import TransientError
 from covnode.store.engine import LOCK_TIMEOUT_MS
 from covnode.store.tables import Base
 
@@ -14,11 +18,19 @@ def _ours(_object: object, name: str | None, type_: str, _reflected: bool, _comp
     return type_ != "table" or name in Base.metadata.tables
 
 
+@contextmanager
+def _connection_of_its_own(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """What is set on it is for the migrations alone: the pool does not get it back."""
+    with engine.connect() as connection:
+        try:
+            yield connection
+        finally:
+            connection.invalidate()
+
+
 def run() -> None:
     engine: sa.Engine = context.config.attributes["engine"]
-    with engine.connect() as connection:
-        # What is set here is for the migrations alone: the pool does not get the connection back.
-        connection.detach()
+    with _connection_of_its_own(engine) as connection:
         is_sqlite = connection.dialect.name == "sqlite"
         if is_sqlite:
             # A table that is copied and dropped would take along what refers to it.
@@ -26,7 +38,9 @@ def run() -> None:
         else:
             # Whoever waits for the lock of a table has all others wait behind it: better to fail and come again.
             connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
-            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ONE_AT_A_TIME})")
+            # Not the function that waits: an index that another upgrade builds would wait for whoever waits there.
+            if not connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_ONE_AT_A_TIME})")):
+                raise TransientError("another upgrade of the database runs: run this again when it has ended.")
         connection.commit()
         context.configure(
             connection=connection,

@@ -108,12 +108,12 @@ def upgrade(engine: sa.Engine) -> None:
 
 
 def patiently(migrate: Callable[[], None]) -> None:
-    """Migrate, and do so again a little later as long as somebody else holds a table.
+    """Migrate, and do so again a little later as long as somebody else holds a table, or migrates too.
 
     Raises
     ------
     TransientError
-        A transaction of somebody else holds it for longer than the migration waits; what was done stays.
+        That takes longer than the migration waits; what was done stays.
     """
     until_s = time.monotonic() + _LOCKED_FOR_S
     while True:
@@ -122,13 +122,14 @@ def patiently(migrate: Callable[[], None]) -> None:
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "pgcode", None) not in _LOCKED:
                 raise
-            if time.monotonic() > until_s:
-                raise TransientError(
-                    "a long transaction in the database holds a table: end it, then run this again."
-                ) from None
-            time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (spreads tries, keeps no secret)
+            why = "a long transaction in the database holds a table: end it, then run this again."
+        except TransientError as error:
+            why = str(error)
         else:
             return
+        if time.monotonic() > until_s:
+            raise TransientError(why)
+        time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (spreads tries, keeps no secret)
 
 
 def require_fitting(current: str | None, newest: str | None, *, upgrading: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from covnode.store.indexes import build_index
+
 revision = "0006"
 down_revision = "0005"
 
@@ -10,7 +12,7 @@ _BY_TIME = {"series": "received_at", "analyses": "queued_at", "deliveries": "que
 
 def upgrade() -> None:
     for table, column in _BY_TIME.items():
-        op.create_index(f"ix_{table}_{column}", table, [column])
+        build_index(f"ix_{table}_{column}", table, column)
 
 
 def downgrade() -> None:

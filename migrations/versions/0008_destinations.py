@@ -3,16 +3,18 @@
 import sqlalchemy as sa
 from alembic import op
 
+from covnode.store.indexes import build_index
+
 revision = "0008"
 down_revision = "0007"
 
 
 def upgrade() -> None:
+    build_index("ix_deliveries_destination", "deliveries", "destination")
     op.add_column("deliveries", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("deliveries", sa.Column("waits_for", sa.String(), nullable=True))
     # Until now the attempts were the fence, which never falls.
     op.execute("UPDATE deliveries SET fence = attempts")
-    op.create_index("ix_deliveries_destination", "deliveries", ["destination"])
     op.create_table(
         "destinations",
         sa.Column("destination", sa.String(), nullable=False),

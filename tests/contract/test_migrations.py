@@ -253,6 +253,35 @@ def test_a_table_that_somebody_holds_for_long_holds_up_the_upgrade_and_nobody_el
 UPGRADE = "import sys; from covnode.store.engine import make_engine, upgrade; upgrade(make_engine(sys.argv[1]))"
 
 
+def test_an_index_is_built_while_others_write_and_anew_where_an_upgrade_died_over_it(engine):
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one lock for all")
+    downgrade(engine, "0005")
+    is_valid = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_series_received_at')")
+
+    def asked(question):
+        with engine.connect() as connection:
+            return connection.execute(sa.text(question) if isinstance(question, str) else question).scalars().all()
+
+    command_line = [sys.executable, "-c", UPGRADE, engine.url.render_as_string(hide_password=False)]
+    with engine.connect() as writes:
+        writes.execute(sa.text("UPDATE series SET state = state"))  # what the index waits for
+        upgrading = subprocess.Popen(command_line, stderr=subprocess.DEVNULL)
+        wait_for(lambda: asked(is_valid) == [False])
+        with engine.begin() as writer:
+            writer.execute(sa.text("SET LOCAL lock_timeout = '100ms'"))
+            writer.execute(sa.text("LOCK TABLE series IN ROW EXCLUSIVE MODE"))
+        asked(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND datname = current_database()"
+        )
+        assert upgrading.wait(60) != 0
+        assert asked(is_valid) == [False]
+    upgrade(engine)
+    assert differences(engine) == []
+    assert asked("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [0]
+
+
 def test_two_upgrades_at_once_make_one(engine):
     downgrade(engine, "0001")
     command_line = [sys.executable, "-c", UPGRADE, engine.url.render_as_string(hide_password=False)]

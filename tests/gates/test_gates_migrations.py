@@ -28,8 +28,12 @@ def faults_of(migration: Path) -> list[str]:
     # The first of a thousand may remove: an older release refuses its tables.
     if migration.name[:4] <= BEFORE_THE_RULE or migration.name[1:4] == "000":
         return faults
-    for call in _calls(functions["upgrade"]):
+    calls = _calls(functions["upgrade"])
+    new = {ast.unparse(call.args[0]) for call in calls if call.func.attr == "create_table"}
+    for call in calls:
         name = call.func.attr
+        if name == "create_index" and ast.unparse(call.args[1]) not in new:
+            faults.append("create_index, which keeps whoever writes the table waiting: build_index does not")
         if name in FORBIDDEN:
             faults.append(name)
         if name == "add_column" and not _takes_nothing(call.args[1]):
@@ -50,6 +54,10 @@ def test_every_migration_only_adds_and_has_a_way_back(root):
     [
         ('op.drop_column("a", "b")', "drop_column"),
         ('op.execute("alter table a rename column b to c")', "execute"),
+        (
+            'op.create_table("a")\n    op.create_index("i", "a", ["b"])\n    op.create_index("j", "b", ["b"])',
+            "create_index, which keeps whoever writes the table waiting: build_index does not",
+        ),
         (
             'op.add_column("a", sa.Column("b", sa.String(), nullable=False))',
             "add_column without a value for what an older release writes",
