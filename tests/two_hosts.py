@@ -1,4 +1,7 @@
-"""Two hosts of one node: two homes, one PostgreSQL, one folder of files, one stand-in PACS that both deliver to."""
+"""Two hosts of one node: two homes, one PostgreSQL, one folder of files, one stand-in PACS that both deliver to.
+
+Each has a network of its own where the machine allows it: see network.
+"""
 
 import os
 import shutil
@@ -8,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
+from network import Network
 from postgresql_server import PostgresqlServer
 from processes import NodeUnderTest, wait_until
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from covnode.cli.local_node import LOOPBACK, NODE_AE, StandInPacs
+from covnode.cli.local_node import NODE_AE, StandInPacs
 from covnode.deliver.scu import send
 from covnode.dicom.association import Destination
 from covnode.records.job import AnalysisState, DeliveryState
@@ -37,7 +41,7 @@ class Host(NodeUnderTest):
 
     def push_files(self, files: list[Path], on_stored: Callable[[Path, int], None] = lambda *_: None) -> None:
         """Send files on one association, from this process."""
-        send("SCANNER", Destination("host", NODE_AE, LOOPBACK, self.port, 30.0), files, on_stored)
+        send("SCANNER", Destination("host", NODE_AE, self.host, self.port, 30.0), files, on_stored)
 
     def kill(self) -> None:
         """End all its processes at once, as a power failure does."""
@@ -57,9 +61,11 @@ class Host(NodeUnderTest):
 class TwoHosts:
     """Both hosts; the database that they share is asked through the first."""
 
-    def __init__(self, folder: Path, server: PostgresqlServer, pacs: StandInPacs) -> None:
+    def __init__(self, folder: Path, server: PostgresqlServer, pacs: StandInPacs, network: Network) -> None:
         self.pacs = pacs
-        self.hosts = [Host(folder / name) for name in ("a", "b")]
+        self.network = network
+        places = zip(("a", "b"), network.places, strict=True)
+        self.hosts = [Host(folder / name, host=place.address, within=place.within) for name, place in places]
         files, url = folder / "files", server.create_database("covnode")
         for host in self.hosts:
             if host is not self.hosts[0]:

@@ -30,17 +30,25 @@ class PostgresqlServer:
     """A server on a port and in a folder of its own; it refuses to run as root, so it runs as its own user then.
 
     It does not sync: a commit outlives its immediate stop, though not that of the machine.
+
+    Parameters
+    ----------
+    host
+        The address that it listens on; beyond the loopback it trusts the networks that this machine is on.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="covnode-pg-", dir="/tmp"))  # short enough for a socket's path
         user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         shutil.chown(self._folder, user)
         self._user = user if os.geteuid() == 0 else None
         self._port = port
-        self.address = f"covnode@127.0.0.1:{port}"
+        self._host = host
+        self.address = f"covnode@{host}:{port}"
         data = str(self._folder / "data")
         self._run(program("initdb"), "-D", data, "-A", "trust", "-U", "covnode", "--no-sync")
+        with (self._folder / "data" / "pg_hba.conf").open("a", encoding="ascii") as trusted:
+            trusted.write("host all all samenet trust\n")
         self._control = (program("pg_ctl"), "-D", data, "-l", str(self._folder / "log"), "-w")
 
     def _run(self, *command: str) -> None:
@@ -49,7 +57,7 @@ class PostgresqlServer:
 
     def start(self) -> None:
         """Start, and return when it takes connections."""
-        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses={self._host} -c fsync=off"
         self._run(*self._control, "-o", options, "start")
 
     def stop(self) -> None:

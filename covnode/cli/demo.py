@@ -11,7 +11,7 @@ from pydicom import dcmread
 from rich.table import Table
 
 from covnode.cli.console import stderr, stdout
-from covnode.cli.local_node import PACS_AE, LocalNode, StandInPacs, run_covnode
+from covnode.cli.local_node import LOOPBACK, PACS_AE, LocalNode, StandInPacs, run_covnode
 from covnode.cli.overlay import write_overlay
 from covnode.cli.stand_in_pacs import run_stand_in_pacs
 from covnode.errors import ConfigurationError, CovnodeError
@@ -26,14 +26,15 @@ _ANSWER_S = 600.0
 
 def stand_in_pacs(
     out: Annotated[Path, typer.Argument(help="Where received objects are kept.")],
-    port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 11113,
+    port: Annotated[int, typer.Option(help="Port that it listens on.")] = 11113,
+    bind: Annotated[str, typer.Option(help="Address that it listens on.")] = LOOPBACK,
     ae_title: Annotated[str, typer.Option(help="Its AE title.")] = PACS_AE,
 ) -> None:
-    """Run a PACS of the simplest kind on the loopback address, for demos and tests.
+    """Run a PACS of the simplest kind, for demos and tests.
 
     Example: `covnode stand-in-pacs ./pacs --port 11113`
     """
-    run_stand_in_pacs(ae_title, port, out)
+    run_stand_in_pacs(ae_title, (bind, port), out)
 
 
 def demo(

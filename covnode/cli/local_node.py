@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,13 +59,14 @@ class StandInPacs:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    host: str = LOOPBACK
     _process: "subprocess.Popen[str] | None" = None
     _arrivals: "queue.Queue[str]" = field(default_factory=queue.Queue)
 
     @property
     def address(self) -> str:
         """AE@HOST:PORT."""
-        return f"{PACS_AE}@{LOOPBACK}:{self.port}"
+        return f"{PACS_AE}@{self.host}:{self.port}"
 
     @property
     def waiting(self) -> int:
@@ -74,7 +75,7 @@ class StandInPacs:
 
     def start(self) -> None:
         """Start, and return when it listens."""
-        command = covnode_command("stand-in-pacs", str(self.folder), "--port", str(self.port))
+        command = covnode_command("stand-in-pacs", str(self.folder), "--port", str(self.port), "--bind", self.host)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 (as above)
         self._process = process
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
@@ -116,12 +117,18 @@ class LocalNode:
         What its processes find in their environment beside this process's own.
     module
         What Python runs as its processes.
+    host
+        The address that it listens on.
+    within
+        A command that runs its processes, such as one that gives them a network of their own.
     """
 
     root: Path
     port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "covnode"
+    host: str = LOOPBACK
+    within: Sequence[str] = ()
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -136,12 +143,12 @@ class LocalNode:
 
     def init(self, *options: str) -> None:
         """Make its home."""
-        where = ("--home", str(self.root), "--bind", LOOPBACK, "--port", str(self.port), "--ae-title", NODE_AE)
+        where = ("--home", str(self.root), "--bind", self.host, "--port", str(self.port), "--ae-title", NODE_AE)
         run_covnode("init", *where, *options, environment=self.environment)
 
     def start(self, command_name: str = "serve") -> None:
         """Start the whole node, or one role by its command; return when it listens."""
-        command = [sys.executable, "-m", self.module, command_name, "--home", str(self.root)]
+        command = [*self.within, sys.executable, "-m", self.module, command_name, "--home", str(self.root)]
         everything = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=everything)  # noqa: S603 (as above)
@@ -153,7 +160,7 @@ class LocalNode:
 
     def push(self, folder: Path) -> None:
         """Send a folder to it by C-STORE."""
-        run_covnode("push", str(folder), "--to", f"{NODE_AE}@{LOOPBACK}:{self.port}")
+        run_covnode("push", str(folder), "--to", f"{NODE_AE}@{self.host}:{self.port}")
 
     def stop(self) -> None:
         """Stop it and all its processes."""
@@ -163,7 +170,7 @@ class LocalNode:
     def listens(self) -> bool:
         """Whether its port accepts connections."""
         try:
-            socket.create_connection((LOOPBACK, self.port), timeout=1.0).close()
+            socket.create_connection((self.host, self.port), timeout=1.0).close()
         except OSError:
             return False
         return True

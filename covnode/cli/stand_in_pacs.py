@@ -14,7 +14,7 @@ from pynetdicom import AE, StoragePresentationContexts, evt
 from covnode.dicom.dimse import SUCCESS, VERIFICATION
 
 
-def run_stand_in_pacs(ae_title: str, port: int, folder: Path) -> None:
+def run_stand_in_pacs(ae_title: str, address: tuple[str, int], folder: Path) -> None:
     """Accept and keep every object until the process is asked to stop."""
     folder.mkdir(parents=True, exist_ok=True)
     # A stand-in that was started again keeps what it had.
@@ -32,7 +32,7 @@ def run_stand_in_pacs(ae_title: str, port: int, folder: Path) -> None:
     for context in StoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax or CTImageStorage)
     entity.add_supported_context(VERIFICATION)
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    server = entity.start_server(address, block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
     print("ready", flush=True)  # noqa: T201 (the protocol with the parent)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())

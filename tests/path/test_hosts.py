@@ -5,16 +5,21 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 import sqlalchemy as sa
+from network import network_of
 from postgresql_server import PostgresqlServer
 from processes import wait_until
 from two_hosts import TwoHosts, processes_below, series_like
 
+from covnode.cli.local_node import LOOPBACK, StandInPacs
 from covnode.clock import utc_now
 from covnode.errors import TransientError
 from covnode.learn.phantom import make_phantom
@@ -37,16 +42,49 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def hosts(tmp_path, pacs):
-    server = PostgresqlServer()
+def network():
+    with network_of(2) as network:
+        yield network
+
+
+@pytest.fixture
+def pacs(tmp_path, network):
+    stand_in = StandInPacs(tmp_path / "pacs", host=network.address)
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
+def hosts(tmp_path, network, pacs):
+    server = PostgresqlServer(network.address)
     server.start()
-    both = TwoHosts(tmp_path, server, pacs)
-    for host in both.hosts:
-        host.start()
-    yield both
-    both.stop()
-    server.stop()
-    server.remove()
+    with ExitStack() as after:
+        after.callback(server.remove)
+        after.callback(server.stop)
+        both = TwoHosts(tmp_path, server, pacs, network)
+        after.callback(both.stop)
+        for host in both.hosts:
+            host.start()
+        yield both
+
+
+def test_each_host_has_a_network_of_its_own_or_the_test_says_why_not(network, record_property):
+    report(record_property, network=network.kind)
+    if network.address == LOOPBACK:
+        pytest.skip(network.kind)
+    own, other = network.places
+    listening = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True); s.accept()"
+    server = subprocess.Popen([*other.within, sys.executable, "-c", listening], stdout=subprocess.PIPE, text=True)
+    port = server.stdout.readline().strip()
+    calling = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
+    ask = [*own.within, sys.executable, "-c", calling]
+    answers = [
+        subprocess.run([*ask, where, port], stderr=subprocess.DEVNULL, check=False).returncode
+        for where in (LOOPBACK, own.address, other.address)
+    ]
+    server.communicate(timeout=10)
+    assert answers == [1, 1, 0]
 
 
 @pytest.fixture
@@ -101,7 +139,8 @@ def test_two_hosts_analyse_and_deliver_each_series_once(hosts, push, record_prop
     assert by_worker.keys() == {host.executor("worker") for host in hosts.hosts}
     received = Counter(receiver for (receiver,) in hosts.rows(sa.select(SeriesRow.receiver)))
     assert received == Counter(hosts.hosts[n % 2].executor("receiver") for n in range(SERIES))
-    report(record_property, series=SERIES, seconds=round(taken_s), by_worker=sorted(by_worker.values()))
+    figures = {"seconds": round(taken_s), "by_worker": sorted(by_worker.values())}
+    report(record_property, network=hosts.network.kind, series=SERIES, **figures)
 
 
 def test_a_host_that_is_killed_in_the_middle_loses_nothing(hosts, push, record_property):
@@ -123,6 +162,7 @@ def test_a_host_that_is_killed_in_the_middle_loses_nothing(hosts, push, record_p
     assert twice <= 2 * 4, "only what was on its way when the host was killed may be sent again, under the same UID"
     report(
         record_property,
+        network=hosts.network.kind,
         series=SERIES,
         open_when_killed=open_then,
         seconds_after_the_kill=round(time.monotonic() - killed_s),
