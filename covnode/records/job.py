@@ -95,9 +95,10 @@ PARKED_DELIVERIES = (DeliveryState.BLOCKED, DeliveryState.FAILED)
 """Dead letters, beside analyses that FAILED: they wait for a person."""
 
 
-def queue_name(kind: JobKind, destination: str | None = None) -> str:
-    """Return the name of a queue; deliveries have one for each destination."""
-    return str(kind) if destination is None else f"{kind}.{destination}"
+def queue_name(kind: JobKind, destination: str | None = None, spool: str | None = None) -> str:
+    """Return the name of a queue: deliveries have one for each destination, of each spool where hosts share none."""
+    name = str(kind) if destination is None else f"{kind}.{destination}"
+    return name if spool is None else f"{name}@{spool}"
 
 
 def enqueues_of(job_id: str) -> int:
@@ -120,6 +121,8 @@ class Job:
         Of a delivery: each destination has a queue of its own.
     delay_s
         How long the job waits before it may be claimed.
+    spool
+        The one beside which it must run; None: anywhere.
     """
 
     kind: JobKind
@@ -128,10 +131,16 @@ class Job:
     destination: str | None = None
     priority: int = Priority.ROUTINE
     delay_s: float = 0.0
+    spool: str | None = None
 
     @property
     def queue(self) -> str:
         """Name of the queue that carries it."""
+        return queue_name(self.kind, self.destination, self.spool)
+
+    @property
+    def paused_by(self) -> str:
+        """Name of the queue that a person pauses: one for all spools."""
         return queue_name(self.kind, self.destination)
 
     @property
@@ -152,6 +161,8 @@ class AnalysisClaim:
         Grows with every claim and never falls: whoever holds an older one than the row may no longer write.
     first_claimed_at
         The date of the objects, the same at every attempt.
+    copy_place
+        Where the de-identified copy lies in the object store; None: in its folder.
     """
 
     analysis_id: str
@@ -162,6 +173,7 @@ class AnalysisClaim:
     fence: int
     first_claimed_at: datetime
     received_cautions: tuple[str, ...] = ()
+    copy_place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,8 @@ class DeliveryClaim:
         As of an analysis.
     delivered
         Kinds of objects that the destination holds.
+    result_place
+        Where the result lies in the object store; None: in its folder.
     """
 
     delivery_id: str
@@ -187,3 +201,4 @@ class DeliveryClaim:
     fence: int
     first_claimed_at: datetime
     delivered: frozenset[str]
+    result_place: str | None = None

@@ -17,7 +17,8 @@ def job_of(row: AnalysisRow | DeliveryRow) -> Job:
     if isinstance(row, AnalysisRow):
         return Job(JobKind.ANALYSIS, row.analysis_id, row.enqueues, priority=row.priority)
     wait_s = (row.next_attempt_at - utc_now()).total_seconds() if row.next_attempt_at else 0.0
-    return Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority, max(0.0, wait_s))
+    job = Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority, max(0.0, wait_s))
+    return replace(job, spool=row.spool)
 
 
 def paused_queues(session: Session) -> set[str]:
@@ -43,7 +44,7 @@ def open_jobs(session: Session, *states: str) -> list[Job]:
             query = query.where(DeliveryRow.waits_for.is_(None))
         query = query.order_by(row.priority, row.queued_at)
         jobs += [job_of(found) for found in session.scalars(query)]
-    return [job for job in jobs if job.queue not in paused]
+    return [job for job in jobs if job.paused_by not in paused]
 
 
 def enqueue_again(session: Session, lost: Job) -> Job:

@@ -19,9 +19,10 @@ from covnode.store.tables import AnalysisRow, InstanceRow, SeriesRow, StudyRow
 from covnode.wiring import retention
 from covnode.wiring.assembling import Assembling
 from covnode.wiring.intake import TakingIn
+from covnode.wiring.lacking import refuse_without_files
 from covnode.wiring.node import Node
 from covnode.wiring.reconciliation import reconcile
-from covnode.wiring.retention import Retention, nothing_removed, refuse_without_files, retain
+from covnode.wiring.retention import Retention, nothing_removed, retain
 
 
 @pytest.fixture
