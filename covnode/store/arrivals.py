@@ -284,3 +284,4 @@ def _note_return(session: Session, series_ids: Collection[str], now: datetime, s
             row.state = SeriesState.RECEIVING
             row.state_at = now
             row.completeness = row.evidence = row.reason_code = row.reason = None
+    session.flush()

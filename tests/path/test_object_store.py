@@ -152,11 +152,11 @@ def test_while_the_store_is_away_all_waits_and_nothing_is_lost(hosts, store, pac
     for number in (1, 2):
         a.push(series(number))
     wait_until(lambda: a.told("intake_waits_for_store"), 60)
-    wait_until(lambda: [row["state"] for row in a.series()] == [SeriesState.CHOSEN] * 2, 60)
+    wait_until(lambda: rows(a, SeriesRow.state) == [(SeriesState.CHOSEN,)] * 2, 60)
     checks = {row["check"]: row for row in json.loads(covnode("doctor", "--home", str(a.root), "--json").stdout)}
     assert "does not answer: is objects.endpoint_url right" in checks["object store"]["finding"]
     store.start()
-    wait_until(lambda: [row["state"] for row in a.series()] == [SeriesState.HANDED_OVER] * 2, 90)
+    wait_until(lambda: rows(a, SeriesRow.state) == [(SeriesState.HANDED_OVER,)] * 2, 90)
 
     store.stop()
     b.run("work")
@@ -187,10 +187,10 @@ def test_series_of_a_host_that_died_wait_for_it(hosts, pacs, series):
     b.push(series(2))
     # The living host forgets the dead one, and adopts what it can see to.
     wait_until(lambda: (a.executor("receiver"),) not in rows(b, ExecutorRow.executor_id), 60)
-    wait_until(lambda: any(row["state"] == SeriesState.HANDED_OVER for row in b.series()), 60)
+    wait_until(lambda: (SeriesState.HANDED_OVER,) in rows(b, SeriesRow.state), 60)
     by_spool = dict(rows(b, SeriesRow.spool, SeriesRow.receiver))
     assert by_spool == {host.home.spool_name: host.executor("receiver") for host in hosts}
 
     a.configure(completeness__idle_s=1, completeness__gap_idle_s=1)
     a.receive()
-    wait_until(lambda: [row["state"] for row in a.series()] == [SeriesState.HANDED_OVER] * 2, 60)
+    wait_until(lambda: rows(a, SeriesRow.state) == [(SeriesState.HANDED_OVER,)] * 2, 60)
