@@ -312,8 +312,8 @@ def test_an_analysis_that_is_tried_again_meanwhile_keeps_its_files(kept, monkeyp
     analysis_id = kept.analysis(series_id, AnalysisState.NOT_ANALYSED)
     held = retention.retention.held
 
-    def then_retried(session, last, limit):
-        page = held(session, last, limit)
+    def then_retried(session, last, limit, spool):
+        page = held(session, last, limit, spool)
         if page:
             analyses.retry(session, analysis_id)
         return page
