@@ -117,6 +117,10 @@ class StorageAway(TransientError):
     """Files that are there cannot be read: the medium or its mount fails. Unlike the database it may fail for good."""
 
 
+class StoreAway(TransientError):
+    """The object store does not answer, or refuses: it says nothing of what was to be put there or fetched."""
+
+
 class RowExists(TransientError):
     """Two processes inserted the same row: whoever comes second looks again and finds it."""
 

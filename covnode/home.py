@@ -51,6 +51,11 @@ class Home:
         of_home = hashlib.sha256(f"{_token(self.root / HOST_NAME)} {self.root}".encode()).hexdigest()
         return f"{socket.gethostname()}-{of_home[:8]}"
 
+    @cached_property
+    def spool_name(self) -> str:
+        """Name of this spool among those of hosts that share none; it goes where the spool goes, into a backup too."""
+        return _token(self.spool / "name")
+
     def with_files(self, folder: str) -> "Home":
         """Return this home with its files in a folder, named from the home on; empty: in the home."""
         return Home(self.root, folder)

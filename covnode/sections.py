@@ -5,7 +5,7 @@ Comes from settings, which hold all sections; goes to wiring. Never reads a file
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -22,6 +22,36 @@ class FilesSettings(Section):
         description="folder of received images, copies and results; all hosts of one database name the same one, on a "
         "file system that they share; empty: the home folder",
     )
+
+
+class ObjectsSettings(Section):
+    """An S3-compatible store that hands copies and results from host to host, where no file system is shared."""
+
+    url: str = Field(
+        default="",
+        pattern=r"^(s3://[^/?#@\s]+(/[^?#\s]*)?)?$",
+        description="s3://BUCKET/PREFIX, the same for all hosts of one database, each of which then has its own "
+        "files.folder; needs covnode[s3]; empty: hosts share files.folder",
+    )
+    endpoint_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/?#@\s]+/?)?$",
+        description="address of the store (https://store.example:9000); empty: Amazon's of the region",
+    )
+    region: str = Field(default="us-east-1", min_length=1, description="region that requests are signed for")
+    tls: bool = Field(default=True, description="an endpoint_url without HTTPS is refused")
+    ca: str = Field(default="", description="file of CAs that are trusted beside the system's (PEM)")
+    credentials_file: str = Field(
+        default="",
+        description="file with aws_access_key_id and aws_secret_access_key under [default], as AWS's tools have it; "
+        "empty: from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine",
+    )
+
+    @model_validator(mode="after")
+    def _refuse_clear_text(self) -> "ObjectsSettings":
+        if self.tls and self.endpoint_url.startswith("http:"):
+            raise ValueError("endpoint_url is not HTTPS: name one that is, or set objects.tls = false")
+        return self
 
 
 DeidentifyOption = Literal[

@@ -12,7 +12,14 @@ from pydantic import Field, IPvAnyNetwork, StringConstraints, ValidationError
 
 from covnode.errors import ConfigurationError
 from covnode.home import Home
-from covnode.sections import DeidentifySettings, FilesSettings, RetentionSettings, Section, WorkerSettings
+from covnode.sections import (
+    DeidentifySettings,
+    FilesSettings,
+    ObjectsSettings,
+    RetentionSettings,
+    Section,
+    WorkerSettings,
+)
 
 ENVIRONMENT_PREFIX = "COVNODE__"
 
@@ -192,6 +199,7 @@ class Settings(Section):
     deidentify: DeidentifySettings = DeidentifySettings()
     database: DatabaseSettings = DatabaseSettings()
     files: FilesSettings = FilesSettings()
+    objects: ObjectsSettings = ObjectsSettings()
     worker: WorkerSettings = WorkerSettings()
     deliver: DeliverSettings = DeliverSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -34,20 +34,23 @@ def backup(
     """Copy everything that the node is into a new folder, while it runs: database, keys, images, results, settings.
 
     The folder holds the keys beside what they open: its owner alone may read it, and it is to be kept as the node's own
-    folder is. Files that the configuration names outside of the node's folder are not in it. A patient whose identities
-    are erased later is still in it.
+    folder is. Files that the configuration names outside of the node's folder are not in it, nor is what lies in an
+    object store or on other hosts that share no files with this one. A patient whose identities are erased later is
+    still in it.
 
     Example: `covnode backup /mnt/backup/covnode-2026-11-27`
     """
     os.umask(0o077)
     started_s = time.monotonic()
     out = out.expanduser().absolute()
+    node = node_of(home)
     with _progress("copying files") as progress:
-        made = make_backup(node_of(home), out, progress)
+        made = make_backup(node, out, progress)
     about = {
         "backup": str(out),
         "files": len(made.files),
         "size_bytes": made.size_bytes,
+        "without_object_store": node.settings.objects.url or None,
         "database_revision": made.revision,
         "seconds": round(time.monotonic() - started_s, 1),
     }
@@ -56,6 +59,13 @@ def backup(
         return
     stdout.print(f"{out} holds {len(made.files)} files, {made.size_bytes / 1e6:.0f} MB.", highlight=False, markup=False)
     stdout.print("It holds the keys: whoever reads it can tell who the patients are.")
+    if node.settings.objects.url:
+        stdout.print(
+            f"Copies and results in {node.settings.objects.url} are not in it, nor what other hosts received: "
+            "see to the store by its own means, and take a backup on each host.",
+            highlight=False,
+            markup=False,
+        )
 
 
 def restore(

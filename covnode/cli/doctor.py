@@ -44,6 +44,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         "folders": _folders,
         "confinement": _confinement,
         "database": _database,
+        **({"object store": _object_store} if node.settings.objects.url else {}),
         "vault": _vault,
         "disk": _disk,
         "models": _models,
@@ -108,6 +109,14 @@ def _folders(node: Node) -> str:
 def _database(node: Node) -> str:
     node.require_current_database()
     return "as this release needs"
+
+
+def _object_store(node: Node) -> str:
+    store = node.handover.store
+    if store is None:
+        return "none is needed: hosts share files.folder"
+    store.probe(node.home.host)
+    return f"{store.name} writes, reads, lists and removes"
 
 
 def _disk(node: Node) -> str:

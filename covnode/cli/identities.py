@@ -170,6 +170,10 @@ def erase(
         stdout.print("Received images, identity inside, are still in:", highlight=False)
         for folder in folders:
             stdout.print(f"  {folder}", markup=False, highlight=False)
+    elsewhere = identity_changes.left_elsewhere(opened.node, erased)
+    if elsewhere:
+        stdout.print("Other hosts still have spool/ and outbox/ of:", highlight=False)
+        stdout.print(f"  {', '.join(elsewhere)}", markup=False, highlight=False)
 
 
 @app.command()

@@ -8,8 +8,8 @@ from covnode.cli.console import HomeOption, JsonOption, LimitOption, node_of, sh
 from covnode.errors import ConfigurationError, StaleClaim
 from covnode.records.job import PriorityWord, priority_of
 from covnode.store import analyses, control, deliveries, series, views
+from covnode.wiring.lacking import refuse_without_files
 from covnode.wiring.node import Node
-from covnode.wiring.retention import refuse_without_files
 
 app = typer.Typer(no_args_is_help=True, help="Analyses and deliveries.")
 JobId = Annotated[str, typer.Argument(help="An id of 'covnode jobs list'.")]

@@ -11,7 +11,7 @@ from covnode.errors import ConfigurationError, StaleClaim
 from covnode.store import studies, views
 from covnode.store.tables import SeriesRow, StudyRow
 from covnode.wiring.choosing import judge, kept_sheet, rules_file
-from covnode.wiring.retention import refuse_without_files
+from covnode.wiring.lacking import refuse_without_files
 
 SeriesId = Annotated[str, typer.Argument(help="An id of 'covnode series list'.")]
 

@@ -104,9 +104,10 @@ MAX_CRASHES = 3
 """A job that so many processes died of is given up: it would end the next one, too."""
 
 
-def queue_name(kind: JobKind, destination: str | None = None) -> str:
-    """Return the name of a queue; deliveries have one for each destination."""
-    return str(kind) if destination is None else f"{kind}.{destination}"
+def queue_name(kind: JobKind, destination: str | None = None, spool: str | None = None) -> str:
+    """Return the name of a queue: deliveries have one for each destination, of each spool where hosts share none."""
+    name = str(kind) if destination is None else f"{kind}.{destination}"
+    return name if spool is None else f"{name}@{spool}"
 
 
 def enqueues_of(job_id: str) -> int:
@@ -129,6 +130,8 @@ class Job:
         Of a delivery: each destination has a queue of its own.
     delay_s
         How long the job waits before it may be claimed.
+    spool
+        The one beside which it must run; None: anywhere.
     """
 
     kind: JobKind
@@ -137,10 +140,16 @@ class Job:
     destination: str | None = None
     priority: int = Priority.ROUTINE
     delay_s: float = 0.0
+    spool: str | None = None
 
     @property
     def queue(self) -> str:
         """Name of the queue that carries it."""
+        return queue_name(self.kind, self.destination, self.spool)
+
+    @property
+    def paused_by(self) -> str:
+        """Name of the queue that a person pauses: one for all spools."""
         return queue_name(self.kind, self.destination)
 
     @property
@@ -161,6 +170,8 @@ class AnalysisClaim:
         Grows with every claim and never falls: whoever holds an older one than the row may no longer write.
     first_claimed_at
         The date of the objects, the same at every attempt.
+    copy_place
+        Where the de-identified copy lies in the object store; None: in its folder.
     """
 
     analysis_id: str
@@ -171,6 +182,7 @@ class AnalysisClaim:
     fence: int
     first_claimed_at: datetime
     received_cautions: tuple[str, ...] = ()
+    copy_place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +199,8 @@ class DeliveryClaim:
         Kinds of objects that the destination holds.
     crashes
         How many senders in a row died while they sent it.
+    result_place
+        Where the result lies in the object store; None: in its folder.
     """
 
     delivery_id: str
@@ -199,3 +213,4 @@ class DeliveryClaim:
     first_claimed_at: datetime
     delivered: frozenset[str]
     crashes: int = 0
+    result_place: str | None = None

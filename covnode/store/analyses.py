@@ -34,8 +34,14 @@ MAX_ATTEMPTS = MAX_CRASHES
 _CAN_BE_RETRIED = (AnalysisState.FAILED, AnalysisState.NOT_ANALYSED, AnalysisState.CANCELLED)
 
 
-def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
-    """Create the analysis of this revision, supersede what an older one has not ended, and return its job."""
+def open_analysis(session: Session, series: DeidentifiedSeries, copy_place: str | None = None) -> Job:
+    """Create the analysis of this revision, supersede what an older one has not ended, and return its job.
+
+    Parameters
+    ----------
+    copy_place
+        Of the series in the object store; None: it lies in its folder.
+    """
     now = utc_now()
     priority = _priority(session, series.series_id)
     supersede(session, sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision < series.revision))
@@ -45,6 +51,7 @@ def open_analysis(session: Session, series: DeidentifiedSeries) -> Job:
         revision=series.revision,
         state=AnalysisState.QUEUED,
         input_sha256=series.input_sha256,
+        copy_place=copy_place,
         priority=priority,
         queued_at=now,
         state_at=now,
@@ -141,6 +148,7 @@ def claim(session: Session, analysis_id: str, enqueues: int, executor_id: str) -
         fence=claimed.fence,
         first_claimed_at=claimed.first_claimed_at,
         received_cautions=_reception_cautions(series.evidence or {}, series.completeness or ""),
+        copy_place=claimed.copy_place,
     )
 
 
@@ -182,9 +190,14 @@ def note_interruption(session: Session, held: AnalysisClaim, reason: str) -> Non
 
 
 def mark_analysed(
-    session: Session, held: AnalysisClaim, cautions: Sequence[str], timings_s: Mapping[str, float], device: str
+    session: Session,
+    held: AnalysisClaim,
+    cautions: Sequence[str],
+    timings_s: Mapping[str, float],
+    device: str,
+    result_place: str | None = None,
 ) -> None:
-    """End the analysis: its result is on disk; ``device`` says where it was made."""
+    """End the analysis: its result is kept; ``device`` says where it was made, ``result_place`` as in the table."""
     _end(
         session,
         (held.analysis_id, held.fence),
@@ -193,6 +206,7 @@ def mark_analysed(
         cautions=list(cautions),
         timings_s=dict(timings_s),
         device=device,
+        result_place=result_place,
         reason_code=None,
         reason=None,
     )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from covnode.clock import utc_now
 from covnode.records.arrival import ArrivedInstance
 from covnode.records.job import SeriesState
-from covnode.store.series import FILES_REMOVED, see_to
+from covnode.store.series import FILES_ELSEWHERE, FILES_REMOVED, in_spool, see_to
 from covnode.store.sessions import new_id
 from covnode.store.tables import InstanceRow, SeriesRow, StudyRow
 
@@ -25,7 +25,11 @@ _PART = "#"
 
 
 def record(
-    session: Session, arrivals: Sequence[ArrivedInstance], late: LatePolicy, receiver: str | None = None
+    session: Session,
+    arrivals: Sequence[ArrivedInstance],
+    late: LatePolicy,
+    receiver: str | None = None,
+    spool: str | None = None,
 ) -> list[str]:
     """Record instances and return the series id of each.
 
@@ -33,6 +37,8 @@ def record(
     ----------
     receiver
         The executor that sees to their series from now on, also where the instances are known; None: it stays.
+    spool
+        Where their files lie, where hosts share none.
     late
         What becomes of a slice whose series was complete: amend: the next revision of the series begins; ignore: it is
         kept and left out; new_series: it begins a series of its own.
@@ -60,17 +66,22 @@ def record(
     if rows:
         session.connection().execute(sa.insert(InstanceRow), rows)
     _note(session, parts, added, now)
-    _note_return(session, {known[_name(arrived)] for arrived in arrivals}, now)
+    _note_return(session, {known[_name(arrived)] for arrived in arrivals}, now, spool)
     if receiver is not None:
-        see_to(session, receiver, set(known.values()))
+        see_to(session, receiver, set(known.values()), spool)
     return [known[_name(arrived)] for arrived in arrivals]
 
 
-def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[str]:
+def unrecorded(session: Session, folder: str, names: Collection[str], spool: str | None = None) -> list[str]:
     """Return those files of one folder of the spool (names relative to the spool) whose content no row knows.
 
     A content that was recorded from another folder is known: older releases named the folders differently, and the
     sender that sends it again leaves it in both. What retention removed and somebody sent again is to be recorded anew.
+
+    Parameters
+    ----------
+    spool
+        Of the folder, where hosts share none: from now on it has the series, if that was said of no other one.
     """
     whole = sa.select(SeriesRow).where(sa.or_(SeriesRow.series_digest == folder, SeriesRow.series_id == folder))
     of_folder: set[str] = set()
@@ -78,6 +89,9 @@ def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[st
         parts: list[SeriesRow] = []
         if row.study_id is not None:
             parts = list(session.scalars(_later_parts([row.study_id])))
+        for part in (row, *parts):
+            if folder in _folders(part):
+                part.spool = part.spool or spool
         of_folder |= {part.series_id for part in (row, *parts) if part.files_held and folder in _folders(part)}
     query = sa.select(InstanceRow.file_name, InstanceRow.content_digest).where(InstanceRow.series_id.in_(of_folder))
     recorded: set[str] = set()
@@ -86,13 +100,27 @@ def unrecorded(session: Session, folder: str, names: Collection[str]) -> list[st
     return [name for name in names if name not in recorded]
 
 
-def file_names(session: Session, after_id: int = 0, limit: int = 10_000) -> list[tuple[int, str, str]]:
+def left_behind(session: Session, folder: str, spool: str) -> datetime | None:
+    """Return when retention removed the series of a folder on the host that had it, another one; None: it did not.
+
+    Files of it that are older were received here in part, or twice.
+    """
+    parts = sa.or_(SeriesRow.series_digest == folder, SeriesRow.series_digest.startswith(folder + _PART))
+    rows = session.scalars(sa.select(SeriesRow).where(parts)).all()
+    moments = [row.files_removed_at for row in rows if not row.files_held and row.spool not in {None, spool}]
+    removed = [moment for moment in moments if moment is not None]
+    return max(removed) if removed and len(removed) == len(rows) else None
+
+
+def file_names(
+    session: Session, after_id: int = 0, limit: int = 10_000, spool: str | None = None
+) -> list[tuple[int, str, str]]:
     """Return (instance id, series id, file name relative to the spool) of the next instances behind an id, in order.
 
-    Those of series that retention has removed files of are left out.
+    Those of series that retention has removed files of are left out, and so are those of other spools than ``spool``.
     """
     query = sa.select(InstanceRow.instance_id, InstanceRow.series_id, InstanceRow.file_name).join(SeriesRow)
-    page = query.where(InstanceRow.instance_id > after_id, SeriesRow.files_removed_at.is_(None))
+    page = query.where(InstanceRow.instance_id > after_id, SeriesRow.files_removed_at.is_(None), in_spool(spool))
     page = page.order_by(InstanceRow.instance_id).limit(limit)
     return list(session.execute(page).tuples())
 
@@ -240,16 +268,20 @@ def _note(session: Session, parts: Mapping[str, list[SeriesRow]], added: Mapping
         session.execute(sa.update(StudyRow).where(StudyRow.study_id.in_(fed)).values(last_instance_at=now))
 
 
-def _note_return(session: Session, series_ids: Collection[str], now: datetime) -> None:
-    """Note that files lie in the spool again of series whose files retention had removed.
+def _note_return(session: Session, series_ids: Collection[str], now: datetime, spool: str | None) -> None:
+    """Note that files lie in the spool again of series whose files retention had removed, or another host had.
 
     One that waits for its files is judged again: whether it is complete, and whether all of them are back.
     """
-    removed = sa.and_(SeriesRow.series_id.in_(series_ids), SeriesRow.files_removed_at.is_not(None))
-    for row in session.scalars(sa.select(SeriesRow).where(removed).with_for_update()).all():
+    lacked = sa.or_(SeriesRow.files_removed_at.is_not(None), SeriesRow.reason_code == FILES_ELSEWHERE)
+    back = sa.select(SeriesRow).where(SeriesRow.series_id.in_(series_ids), lacked)
+    for row in session.scalars(back.with_for_update()).all():
+        if not row.files_held:
+            row.spool = spool
         row.files_held = True
         row.last_instance_at = now
-        if row.state == SeriesState.QUARANTINED and row.reason_code == FILES_REMOVED:
+        if row.state == SeriesState.QUARANTINED and row.reason_code in {FILES_REMOVED, FILES_ELSEWHERE}:
             row.state = SeriesState.RECEIVING
             row.state_at = now
             row.completeness = row.evidence = row.reason_code = row.reason = None
+    session.flush()

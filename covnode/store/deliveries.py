@@ -30,8 +30,10 @@ _CAN_BE_RETRIED = (*PARKED_DELIVERIES, DeliveryState.CANCELLED)
 def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
     """Create the delivery and return its job."""
     now = utc_now()
+    analysis = session.get_one(AnalysisRow, analysis_id)
     row = DeliveryRow(
-        priority=session.get_one(AnalysisRow, analysis_id).priority,
+        priority=analysis.priority,
+        spool=session.get_one(SeriesRow, analysis.series_id).spool,
         delivery_id=new_id("del"),
         analysis_id=analysis_id,
         destination=destination,
@@ -47,6 +49,21 @@ def open_delivery(session: Session, analysis_id: str, destination: str) -> Job:
 def destinations_waited_for(session: Session) -> set[str]:
     """Return the destinations of deliveries that have not ended."""
     return set(session.scalars(sa.select(DeliveryRow.destination).where(DeliveryRow.state.in_(OPEN_DELIVERIES))))
+
+
+def send_on(session: Session, delivery_id: str, enqueues: int) -> Job | None:
+    """Return the job with which a delivery goes to the spool that has its series; None: it is there.
+
+    It was queued before its series had a spool of its own.
+    """
+    of_series = sa.select(SeriesRow.spool).join(AnalysisRow).join(DeliveryRow)
+    spool = session.scalar(of_series.where(DeliveryRow.delivery_id == delivery_id))
+    row = DeliveryRow
+    astray = (row.delivery_id == delivery_id, row.enqueues == enqueues, row.spool.is_distinct_from(spool))
+    if spool is None:
+        return None
+    moved = sa.update(row).where(*astray, row.state.in_(OPEN_DELIVERIES)).values(spool=spool, enqueues=enqueues + 1)
+    return _job(session, delivery_id) if session.connection().execute(moved).rowcount else None
 
 
 def claim(
@@ -110,6 +127,7 @@ def claim(
         first_claimed_at=claimed.first_claimed_at,
         delivered=_delivered(session, delivery_id),
         crashes=claimed.crashes,
+        result_place=analysis.result_place,
     )
 
 

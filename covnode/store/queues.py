@@ -50,7 +50,7 @@ def resume(session: Session, name: str) -> list[Job]:
     for waiting in requeue.open_jobs(session, AnalysisState.QUEUED):
         # What a person moves on at the same time has its own new job, or needs none.
         with contextlib.suppress(StaleClaim):
-            if waiting.queue == name:
+            if waiting.paused_by == name:
                 jobs.append(requeue.enqueue_again(session, waiting))
     return jobs
 

@@ -18,7 +18,8 @@ def job_of(row: AnalysisRow | DeliveryRow) -> Job:
     if isinstance(row, AnalysisRow):
         return Job(JobKind.ANALYSIS, row.analysis_id, row.enqueues, priority=row.priority)
     wait_s = (row.next_attempt_at - utc_now()).total_seconds() if row.next_attempt_at else 0.0
-    return Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority, max(0.0, wait_s))
+    job = Job(JobKind.DELIVERY, row.delivery_id, row.enqueues, row.destination, row.priority, max(0.0, wait_s))
+    return replace(job, spool=row.spool)
 
 
 def paused_queues(session: Session) -> set[str]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from covnode.records.job import AnalysisState, DeliveryState, SeriesState
+from covnode.store.series import in_spool
 from covnode.store.sessions import guarded
 from covnode.store.tables import AnalysisRow, DeliveryRow, InstanceRow, SeriesRow, StudyRow
 
@@ -48,9 +49,12 @@ class Files(NamedTuple):
     delivery_ids: list[str]
 
 
-def held(session: Session, after_id: str, limit: int) -> list[Standing]:
-    """Return where the next series stand, in the order of their ids, of which files may lie on disk."""
-    query = sa.select(SeriesRow).where(SeriesRow.files_held, SeriesRow.series_id > after_id)
+def held(session: Session, after_id: str, limit: int, spool: str | None = None) -> list[Standing]:
+    """Return where the next series stand, in the order of their ids, of which files may lie on disk.
+
+    Those of other spools than ``spool`` are left out: whoever has them removes them.
+    """
+    query = sa.select(SeriesRow).where(SeriesRow.files_held, SeriesRow.series_id > after_id, in_spool(spool))
     return _standings(session, session.scalars(query.order_by(SeriesRow.series_id).limit(limit)).all())
 
 

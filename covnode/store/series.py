@@ -15,6 +15,7 @@ from covnode.store.tables import ExecutorRow, InstanceRow, SeriesRow
 
 IDENTITY_CONFLICT = "identity_conflict"
 FILES_REMOVED = "files_removed"
+FILES_ELSEWHERE = "files_elsewhere"
 _CONFLICT_ACCEPTED = "identity_conflict_accepted"
 
 
@@ -29,31 +30,37 @@ def seen_to_by(receiver: str) -> sa.ColumnElement[bool]:
     return sa.or_(SeriesRow.receiver == receiver, SeriesRow.receiver.is_(None))
 
 
-def see_to(session: Session, receiver: str, series_ids: Collection[str]) -> None:
-    """Have a receiver see to those of the series that are still coming in."""
+def see_to(session: Session, receiver: str, series_ids: Collection[str], spool: str | None = None) -> None:
+    """Have a receiver see to those of the series that are still coming in; ``spool`` as in the table."""
     session.connection().execute(
         sa.update(SeriesRow)
         .where(
             SeriesRow.series_id.in_(series_ids),
             SeriesRow.state == SeriesState.RECEIVING,
-            SeriesRow.receiver.is_distinct_from(receiver),
+            sa.or_(SeriesRow.receiver.is_distinct_from(receiver), SeriesRow.spool.is_distinct_from(spool)),
         )
-        .values(receiver=receiver)
+        .values(receiver=receiver, spool=spool)
     )
 
 
-def adopt(session: Session, receiver: str) -> int:
+def adopt(session: Session, receiver: str, spool: str | None = None) -> int:
     """Have a receiver see to what was seen to by nobody, or by one that has no row any more; return how many these are.
 
-    Of several that do this at once each series gets one.
+    Of several that do this at once each series gets one. What lies in another spool than the receiver's waits for it.
     """
     is_there = sa.exists().where(ExecutorRow.executor_id == SeriesRow.receiver)
     orphans = sa.update(SeriesRow).where(
         SeriesRow.state.in_((SeriesState.RECEIVING, SeriesState.COMPLETE, SeriesState.CHOSEN)),
         SeriesRow.receiver.is_distinct_from(receiver),
         ~is_there,
+        in_spool(spool),
     )
     return session.connection().execute(orphans.values(receiver=receiver)).rowcount
+
+
+def in_spool(spool: str | None) -> sa.ColumnElement[bool]:
+    """Return the condition that a host with this spool has the files of a series; of what names none, all have them."""
+    return sa.or_(SeriesRow.spool.is_(None), SeriesRow.spool == spool)
 
 
 def id_of(session: Session, series_digest: str) -> str | None:

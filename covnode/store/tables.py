@@ -59,6 +59,7 @@ class SeriesRow(Base):
 
     ``completeness`` is the evidence as a sentence, ``evidence`` as figures; ``score_sheet`` why it was chosen or not;
     ``receiver`` the executor that sees to it until it is handed over: the one that recorded its last instances.
+    ``spool`` names the spool that has its files, where hosts share none: nobody else can work on them.
     ``files_removed_at`` is when retention last removed its files; ``files_held``: some may lie on disk (again).
     """
 
@@ -80,6 +81,7 @@ class SeriesRow(Base):
     score_sheet: Mapped[dict[str, Any] | None]
     intake_attempts: Mapped[int] = mapped_column(default=0)
     receiver: Mapped[str | None]
+    spool: Mapped[str | None]
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
     files_removed_at: Mapped[datetime | None]
@@ -173,6 +175,7 @@ class AnalysisRow(Base):
 
     ``reason`` belongs to the state; ``last_error`` is why the last attempt that ended early did, and stays.
     ``device`` is where the result was made, with what had too little memory before.
+    ``copy_place`` and ``result_place`` are where the series and the result lie in the object store; None: in folders.
     """
 
     __tablename__ = "analyses"
@@ -196,6 +199,8 @@ class AnalysisRow(Base):
     reason: Mapped[str | None]
     last_error: Mapped[str | None]
     device: Mapped[str | None]
+    copy_place: Mapped[str | None]
+    result_place: Mapped[str | None]
     cautions: Mapped[list[str] | None]
     timings_s: Mapped[dict[str, Any] | None]
 
@@ -205,6 +210,8 @@ class DeliveryRow(Base):
 
     ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job. ``crashes`` counts the senders
     in a row that died while they sent it. One that ``lets_pass`` holds up no later one of its study any more.
+    ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job.
+    ``spool`` is that of its series: the sender beside it delivers, since it compares with the files as received.
     """
 
     __tablename__ = "deliveries"
@@ -226,6 +233,7 @@ class DeliveryRow(Base):
     state_at: Mapped[datetime]
     next_attempt_at: Mapped[datetime | None]
     waits_for: Mapped[str | None]
+    spool: Mapped[str | None]
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
     last_error: Mapped[str | None]

@@ -66,17 +66,17 @@ def release(session: Session, most: int) -> list[Job]:
         sa.and_(row.waits_for == WaitsFor.STUDY, ~earlier_of_study().exists()),
         sa.and_(row.waits_for == WaitsFor.SUSPECT, ~another_suspect().exists()),
     )
-    waited = sa.select(row.delivery_id, row.enqueues, row.destination, row.priority)
+    waited = sa.select(row.delivery_id, row.enqueues, row.destination, row.priority, row.spool)
     query = waited.where(row.state == DeliveryState.QUEUED, free).order_by(row.queued_at, row.delivery_id).limit(most)
     jobs = []
-    for delivery_id, enqueues, destination, priority in session.execute(query).all():
+    for delivery_id, enqueues, destination, priority, spool in session.execute(query).all():
         still = (row.delivery_id == delivery_id, row.enqueues == enqueues, row.waits_for.is_not(None))
         again = {"enqueues": enqueues + 1, "waits_for": None, "reason_code": None, "reason": None}
         try:
             guarded(session, sa.update(row).where(*still).values(again))
         except StaleClaim:
             continue  # another sender was first
-        jobs.append(Job(JobKind.DELIVERY, delivery_id, enqueues + 1, destination, priority))
+        jobs.append(Job(JobKind.DELIVERY, delivery_id, enqueues + 1, destination, priority, spool=spool))
     return jobs
 
 

@@ -18,8 +18,8 @@ from covnode.store import series
 from covnode.store.executors import RECEIVER
 from covnode.store.tables import SeriesRow
 from covnode.wiring.counting import Count, SourceCounts, count_by_find
+from covnode.wiring.lacking import quarantine_without_files
 from covnode.wiring.node import Node
-from covnode.wiring.retention import quarantine_without_files
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Assembling:
                 series.mark_complete(session, row.series_id, row.revision, *why, instances=row.instance_count)
                 if patients and row.study_id is not None:
                     held = series.quarantine_conflict(session, row.study_id, patients)
-                reason = None if row.series_id in held else quarantine_without_files(self.node, session, row)
+                why_held = None if row.series_id in held else quarantine_without_files(self.node, session, row)
         except StaleClaim:
             return  # a slice came, or a person decided, between the two looks
         self.ledger.forget(row.series_id)
@@ -131,8 +131,8 @@ class Assembling:
         if found.verdict.rule == WATCHDOG:
             log.error("series_stuck", evidence=found.verdict.sentence, age_s=round(found.evidence.age_s))
         log.info("series_complete", evidence=found.verdict.sentence)
-        if reason is not None:
-            log.error("series_quarantined", code=series.FILES_REMOVED, reason=reason)
+        if why_held is not None:
+            log.error("series_quarantined", code=why_held[0], reason=why_held[1])
         for series_id in held:
             get_logger().error("series_quarantined", series_id=series_id, code=series.IDENTITY_CONFLICT)
 

@@ -180,6 +180,10 @@ class Choosing:
         kept = kept_sheet(row)
         if kept and kept.headers_read and kept.rules_sha256 == self._rules.sha256:
             return kept
+        if row.state == SeriesState.COMPLETE and row.spool not in {None, self.node.spool}:
+            if kept:
+                return kept
+            raise StaleClaim("the host that has its files is to judge it first")
         try:
             sheet = judge(self.node, row, self._rules)
         except StorageAway as error:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from covnode.deidentify.keys import Digests
 from covnode.errors import TransientError
+from covnode.queue.leases import SILENT_S
 from covnode.receive.commitment import CommitmentRequest
 from covnode.receive.commitment_report import CLASS_INSTANCE_CONFLICT, NO_SUCH_OBJECT, Reference, Report
 from covnode.receive.file_meta import is_whole
+from covnode.store import executors
 from covnode.store.commitments import HeldFile, files_of
 from covnode.wiring.node import Node
 
@@ -67,7 +69,15 @@ class Verdicts:
             # Where an instance came twice, the file may have the meta information of the other time, and its length.
             return path.stat().st_size == held.size_bytes or is_whole(path)
         except FileNotFoundError:
-            return False
+            return held.spool not in {None, self.node.spool} and self._is_durable_elsewhere(held)
         except OSError:
             # A disk that does not answer says nothing of what lies on it.
             raise TransientError("the spool cannot be read") from None
+
+    def _is_durable_elsewhere(self, held: HeldFile) -> bool:
+        """Whether the host that has the series, and alone can look at the file, has it still: by its word."""
+        with self.node.transaction() as session:
+            living = {row.executor_id for row in executors.living(session, SILENT_S)}
+        if held.receiver not in living:
+            raise TransientError("the host that has it does not answer")
+        return held.files_held

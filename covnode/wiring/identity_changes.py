@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from covnode.errors import ConfigurationError
 from covnode.records.job import OPEN_ANALYSES, OPEN_DELIVERIES, SeriesState
-from covnode.store import audit, patients, vault
+from covnode.store import audit, patients, series, vault
 from covnode.store.tables import AnalysisRow, DeliveryRow, IdentityRow, InstanceRow, PatientRow, SeriesRow
 from covnode.wiring.identities import PATIENT, OpenVault, refuse_identity
 from covnode.wiring.node import Node
@@ -96,6 +96,13 @@ def spool_folders(node: Node, series_ids: list[str]) -> list[Path]:
         names = session.scalars(sa.select(InstanceRow.file_name).where(InstanceRow.series_id.in_(series_ids)))
         folders = {(node.home.spool / name).parent for name in names}
     return sorted(folder for folder in folders if folder.exists())
+
+
+def left_elsewhere(node: Node, series_ids: list[str]) -> list[str]:
+    """Return the series of which other hosts hold received images and delivered results, where hosts share none."""
+    elsewhere = sa.select(SeriesRow.series_id).where(SeriesRow.series_id.in_(series_ids), ~series.in_spool(node.spool))
+    with node.transaction() as session:
+        return sorted(session.scalars(elsewhere))
 
 
 def _to_erase(session: Session, patient_id: str) -> tuple[str, list[IdentityRow]]:

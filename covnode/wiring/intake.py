@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.key_file import KeyFile
-from covnode.errors import DeidentificationRefused, StaleClaim, TransientError
+from covnode.errors import DeidentificationRefused, StaleClaim, StoreAway, TransientError
 from covnode.home import Home
 from covnode.logs import get_logger
 from covnode.pipeline.intake import Intake
@@ -16,18 +16,20 @@ from covnode.records.job import SeriesState
 from covnode.records.series import DeidentifiedSeries, ReceivedInstance, ReceivedSeries
 from covnode.store import analyses, series, studies
 from covnode.store.executors import RECEIVER
-from covnode.store.folders import publish, unpublished
+from covnode.store.folders import unpublished
 from covnode.store.sealing import Seals
 from covnode.store.tables import SeriesRow
 from covnode.store.vault import IdentityVault
 from covnode.wiring.deidentify_profile import profile_of_the_node
+from covnode.wiring.handover import name_of_copy
+from covnode.wiring.lacking import quarantine_without_files
 from covnode.wiring.node import Node
 from covnode.wiring.patients import PatientsInStore
-from covnode.wiring.retention import quarantine_without_files
 from covnode.wiring.setbacks import MAX_STORAGE_ATTEMPTS, Cause, Setbacks, StuckReport, cause_of, in_words
 
 _MAX_ATTEMPTS = 3
 _PAUSE_S = 5.0
+_STORE = "the object store"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class IntakeInStore:
     vault: IdentityVault
 
     def received(self, series_id: str) -> ReceivedSeries:
-        """Return the files of the series as received."""
+        """Return the files of the series as received; StoreAway where its copy could not be handed over."""
+        self.node.handover.require()
         with self.node.transaction() as session:
             row = session.get_one(SeriesRow, series_id)
             instances = tuple(
@@ -59,18 +62,23 @@ class IntakeInStore:
         The copy gets its name in it, too: the lock of the row keeps a receiver that was taken for dead from putting
         its own in the place of one that a worker is reading.
         """
-        made = being_made(self.node.home, deidentified)
+        home, handover = self.node.home, self.node.handover
+        series_id, revision = deidentified.series_id, deidentified.revision
+        made, name = being_made(home, deidentified), name_of_copy(series_id, revision)
+        place = handover.upload(made, name, home.host)
         try:
             with self.node.transaction() as session:
-                studies.hold(session, deidentified.series_id)
-                series.mark_handed_over(session, deidentified.series_id, deidentified.revision)
-                publish(made, self.node.home.copy_of(deidentified.series_id, deidentified.revision))
-                self.vault.keep(session, deidentified.series_id, deidentified.revision, identity)
-                job = analyses.open_analysis(session, deidentified)
+                studies.hold(session, series_id)
+                series.mark_handed_over(session, series_id, revision)
+                handover.publish(made, home.copy_of(series_id, revision), place)
+                self.vault.keep(session, series_id, revision, identity)
+                job = analyses.open_analysis(session, deidentified, place)
                 self.node.queue.enqueue(session, job)
         except StaleClaim:
             shutil.rmtree(made, ignore_errors=True)
             raise
+        with contextlib.suppress(StoreAway):
+            handover.settle(made, name, place)
         get_logger().info("series_queued", series_id=deidentified.series_id, analysis_id=job.subject_id)
         return job.subject_id
 
@@ -98,15 +106,21 @@ class TakingIn:
         with self.node.transaction() as session:
             chosen = series.in_state(session, SeriesState.CHOSEN, self.node.executor_id(RECEIVER))
         self._stuck.look(chosen)
-        self._setbacks.forget_but({row.series_id for row in chosen})
-        for row in chosen:
-            if self._setbacks.is_due(row.series_id):
-                self._take(row)
+        self._setbacks.forget_but({_STORE, *(row.series_id for row in chosen)})
+        try:
+            for row in chosen:
+                if self._setbacks.is_due(_STORE) and self._setbacks.is_due(row.series_id):
+                    self._take(row)
+        except StoreAway as error:
+            # It says nothing of the series: all wait, and however long.
+            self._setbacks.note(_STORE, Cause.NO_ROOM)
+            get_logger().warning("intake_waits_for_store", series=len(chosen), reason=str(error))
 
     def _take(self, row: SeriesRow) -> None:
         try:
             if not self._is_without_files(row):
                 self.intake.take(row.series_id)
+                self._setbacks.forget(_STORE)
         except StaleClaim:
             get_logger().info("series_reopened", series_id=row.series_id)
         except TransientError:
@@ -117,10 +131,10 @@ class TakingIn:
     def _is_without_files(self, row: SeriesRow) -> bool:
         """Whether retention removed files of it; then it goes to quarantine."""
         with self.node.transaction() as session:
-            reason = quarantine_without_files(self.node, session, row)
-        if reason is not None:
-            get_logger().error("series_quarantined", series_id=row.series_id, code=series.FILES_REMOVED, reason=reason)
-        return reason is not None
+            why = quarantine_without_files(self.node, session, row)
+        if why is not None:
+            get_logger().error("series_quarantined", series_id=row.series_id, code=why[0], reason=why[1])
+        return why is not None
 
     def _set_back(self, row: SeriesRow, error: Exception) -> None:
         """Note a failure; after several that may be the series' own, stop it where a person sees it."""

@@ -23,7 +23,9 @@ from covnode.records.job import JobKind, queue_name
 from covnode.settings import Settings, load_settings
 from covnode.store import executors, queues, requeue
 from covnode.store.engine import make_engine, require_fitting, revisions, upgrade
+from covnode.store.objects import ObjectStore
 from covnode.store.sessions import Transaction, transactions
+from covnode.wiring.handover import Handover
 
 SUPERVISED = "COVNODE_SUPERVISED"
 """Set by the supervisor: standard input is then a pipe that ends when the supervisor does."""
@@ -62,6 +64,17 @@ class Node:
         """Where jobs are put."""
         return DbosQueue(self.engine)
 
+    @cached_property
+    def handover(self) -> Handover:
+        """How copies and results go from process to process; ConfigurationError as `ObjectStore`."""
+        objects = self.settings.objects
+        return Handover(ObjectStore(objects, self.home.root) if objects.url else None)
+
+    @property
+    def spool(self) -> str | None:
+        """Name of the spool of this host, where hosts share none."""
+        return self.home.spool_name if self.settings.objects.url else None
+
     def executor_id(self, role: str, slot: int = 0) -> str:
         """Return the stable name of this host's executor of ``role``: a restart takes up what it left."""
         return f"{self.home.host}:{role}-{slot}"
@@ -97,7 +110,7 @@ def open_process(home: Home, role: str, settings: Settings | None = None, slot: 
     node = Node(home.with_files(settings.files.folder), settings)
     configure_logs(node.settings.node.log_level, role)
     hold_lock(home, f"{role}-{slot}", f"a {role} runs on {home.root} already: stop it first.")
-    _ = node.home.host  # read now: the worker is about to give up to read the home
+    _ = node.home.host, node.handover  # read now: the worker is about to give up to read the home
     _require_files(node.home)
     node.require_current_database()
     return node
@@ -172,6 +185,8 @@ class RoleOfJobs:
         Which of several processes of the role on this host.
     has_room
         Whether what a job writes has a place; a job waits, queued, until it has.
+    of_spool
+        Queues beside those of jobs that only the host with a certain spool can run.
     """
 
     name: str
@@ -181,6 +196,7 @@ class RoleOfJobs:
     grace_s: int
     has_room: Callable[[], bool]
     slot: int = 0
+    of_spool: tuple[str, ...] = ()
 
 
 def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[], None]) -> NoReturn:
@@ -190,7 +206,7 @@ def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[
     for name in set(role.queues) - {queue_name(JobKind.DELIVERY)}:
         with contextlib.suppress(RowExists), node.transaction() as session:
             queues.register(session, [name])
-    runner = DbosRunner(node.database_url, role.kind, me, role.concurrency, role.queues)
+    runner = DbosRunner(node.database_url, role.kind, me, role.concurrency, [*role.queues, *role.of_spool])
     heartbeats = ExecutorHeartbeats(node.transaction, me, role.name)
 
     def take_over(executor_id: str) -> None:

@@ -1,7 +1,8 @@
 """The spool against the database, at every start of the receiver and each hour: what is durable is recorded.
 
-Nothing is deleted: a file whose bytes are not those that were received moves to the spool's folder of damaged files.
-Nothing ends it before its end: what cannot be read or recorded is told, left where it is and tried at the next start.
+A file whose bytes are not those that were received moves to the spool's folder of damaged files. Nothing is deleted but
+what retention has removed on another host, which had the series. Nothing ends it before its end: what cannot be read or
+recorded is told, left where it is and tried at the next start.
 """
 
 import threading
@@ -73,12 +74,17 @@ class Reconciliation:
         """Record what lies in one folder without a row; return how many instances that were."""
         names = durable_files(self._node.home.spool, folder)
         unknown = self._patiently(partial(self._unrecorded, folder, names)) or []
+        left_s = self._patiently(partial(self._left_behind, folder)) or 0.0 if unknown else 0.0
         found, unread = [], Counter[str]()
         for name in unknown:
             path = self._node.home.spool / name
             try:
-                age_s = time.time() - path.stat().st_mtime
+                written_s = path.stat().st_mtime
+                age_s = time.time() - written_s
                 if age_s < self._min_age_s:
+                    continue
+                if written_s < left_s:
+                    path.unlink()
                     continue
                 instance = recovered(self._spool, path, name)
                 if instance is not None:
@@ -141,7 +147,7 @@ class Reconciliation:
 
     def _unrecorded(self, folder: str, names: list[str]) -> list[str]:
         with self._node.transaction() as session:
-            return arrivals.unrecorded(session, folder, names)
+            return arrivals.unrecorded(session, folder, names, self._node.spool)
 
     def _write(self, found: list[ArrivedInstance]) -> list[str]:
         with self._node.transaction() as session:
@@ -149,7 +155,15 @@ class Reconciliation:
 
     def _file_names(self, after_id: int) -> list[tuple[int, str, str]]:
         with self._node.transaction() as session:
-            return arrivals.file_names(session, after_id, _PAGE)
+            return arrivals.file_names(session, after_id, _PAGE, self._node.spool)
+
+    def _left_behind(self, folder: str) -> float:
+        """Return until when files of a folder may be removed here: another host had the series, and so has done."""
+        if self._node.spool is None:
+            return 0.0
+        with self._node.transaction() as session:
+            removed_at = arrivals.left_behind(session, folder, self._node.spool)
+        return removed_at.timestamp() - _WRITTEN_WITHIN_S if removed_at is not None else 0.0
 
     def _set_aside(self, path: Path) -> None:
         self._node.home.damaged.mkdir(mode=0o700, exist_ok=True)

@@ -43,7 +43,8 @@ def record(node: Node, session: Session, instances: list[ArrivedInstance]) -> li
     RowExists
         As `arrivals.record`.
     """
-    series_ids = arrivals.record(session, instances, node.settings.receive.late_slices, node.executor_id(RECEIVER))
+    late = node.settings.receive.late_slices
+    series_ids = arrivals.record(session, instances, late, node.executor_id(RECEIVER), node.spool)
     urgent = {instance.study_digest for instance in instances if instance.facts.stat}
     if urgent:
         for job in control.hurry(session, StudyRow.study_digest.in_(urgent)):

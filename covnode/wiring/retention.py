@@ -17,18 +17,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy.orm import Session
-
 from covnode.clock import utc_now
 from covnode.disk import sync_folder
-from covnode.errors import ConfigurationError, StaleClaim, TransientError
+from covnode.errors import StaleClaim, TransientError
 from covnode.home import Home
 from covnode.logs import get_logger
-from covnode.records.job import AnalysisState
 from covnode.sections import RetentionSettings
-from covnode.store import retention, series
+from covnode.store import retention
 from covnode.store.retention import End, Files, Standing
-from covnode.store.tables import AnalysisRow, SeriesRow
 from covnode.wiring.node import Node
 
 _PAGE = 500
@@ -97,55 +93,6 @@ def retain(node: Node, stopping: threading.Event) -> None:
         get_logger().error("retention_failed", error=type(error).__name__)
 
 
-def lacking(node: Node, session: Session, row: SeriesRow) -> str | None:
-    """Say that retention removed files that count for the series and are not back; None where all are there."""
-    if row.files_removed_at is None:
-        return None
-    files = [node.home.spool / instance.file_name for instance in series.input_of(session, row.series_id)]
-    gone = sum(not file.exists() for file in files)
-    return (
-        f"retention removed {gone} of its {len(files)} files on {row.files_removed_at:%Y-%m-%d}: have the whole series "
-        "sent again"
-        if gone
-        else None
-    )
-
-
-def quarantine_without_files(node: Node, session: Session, row: SeriesRow) -> str | None:
-    """Stop a series that lacks files until they are sent again; return why, or None where all are there."""
-    reason = lacking(node, session, row)
-    if reason is None:
-        return None
-    reason += ", then it goes on by itself"
-    series.quarantine(session, row.series_id, row.revision, series.FILES_REMOVED, reason)
-    return reason
-
-
-def refuse_without_files(node: Node, session: Session, subject_id: str) -> None:
-    """Refuse work on an analysis (ana-) or a series (ser-) that retention removed the files of.
-
-    Called before the work's state is changed, in the same transaction.
-
-    Raises
-    ------
-    ConfigurationError
-        It did; the message says when, and the way out.
-    """
-    analysis = session.get(AnalysisRow, subject_id)
-    row = retention.lock(session, subject_id if analysis is None else analysis.series_id)
-    if row is None or row.files_removed_at is None:
-        return
-    reason = lacking(node, session, row)
-    if analysis is None:
-        if reason is not None:
-            raise ConfigurationError(f"{subject_id}: {reason}, then this can be done.")
-        return
-    session.refresh(analysis)
-    if analysis.state == AnalysisState.NOT_ANALYSED and row.files_removed_at > analysis.state_at:
-        first = f"{reason}, then" if reason else f"retention removed its copy on {row.files_removed_at:%Y-%m-%d}:"
-        raise ConfigurationError(f"{subject_id}: {first} 'covnode series choose {row.series_id}' takes it in anew.")
-
-
 @dataclass(frozen=True)
 class Retention:
     """The policy of the settings, carried out on one home."""
@@ -182,7 +129,7 @@ class Retention:
         last, looked_at = "", 0
         while True:
             with self.node.transaction() as session:
-                page = retention.held(session, last, _PAGE)
+                page = retention.held(session, last, _PAGE, self.node.spool)
             for standing in page:
                 if stopping is not None and stopping.is_set():
                     return
@@ -234,7 +181,8 @@ class Retention:
         return Outcome(series_id, removed=True, size_bytes=size_bytes, why=standing.why)
 
     def _delete(self, series_id: str, files: Files) -> int:
-        """Remove all that the series left on disk; return how many received files had just come again."""
+        """Remove all that the series left on disk and in the store; return how many received files just came again."""
+        self.node.handover.remove(series_id)
         for folder in self._folders(series_id, files):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder)
@@ -261,7 +209,8 @@ class Retention:
 
     def _size(self, series_id: str, files: Files) -> int:
         inside = [path for folder in self._folders(series_id, files) for path in folder.rglob("*")]
-        return sum(_size_of(path) for path in (*(self.node.home.spool / name for name in files.received), *inside))
+        received = (self.node.home.spool / name for name in files.received)
+        return self.node.handover.size_bytes(series_id) + sum(_size_of(path) for path in (*received, *inside))
 
 
 def due_at(standing: Standing, policy: RetentionSettings) -> datetime | None:

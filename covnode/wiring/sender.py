@@ -1,6 +1,7 @@
 """The sender process: identity restored, interlock, C-STORE. Holds the keys; has no torch."""
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,17 @@ def _disk_may_come_back() -> Iterator[None]:
         raise StorageAway(f"the files of the delivery cannot be used at present: {in_words(error)}") from None
 
 
+def _fetched_results(node: Node) -> Path:
+    """Return where the sender keeps the results that it has from the object store, while it delivers them."""
+    return node.home.scratch / "results"
+
+
+def _result_folder(node: Node, claim: DeliveryClaim) -> Path:
+    """Return the folder of the result; it is fetched once an attempt."""
+    fetched = _fetched_results(node) / f"{claim.delivery_id}-{claim.fence}"
+    return node.handover.fetched(node.home.results / claim.analysis_id, claim.result_place, fetched)
+
+
 @dataclass(frozen=True)
 class DeliveriesInStore:
     """pipeline.delivery's records, in our tables."""
@@ -84,9 +96,13 @@ class DeliveriesInStore:
     _fences: dict[str, int] = field(default_factory=dict)
 
     def claim(self, delivery_id: str, enqueues: int) -> DeliveryClaim | None:
-        """Take the delivery."""
+        """Take the delivery, or send it on to the sender that has the files as received."""
         me, own_fence = self.node.executor_id(_ROLE), self._fences.get(delivery_id, 0)
         with self._claiming, self.node.transaction() as session:
+            elsewhere = deliveries.send_on(session, delivery_id, enqueues) if self.node.spool is not None else None
+            if elsewhere is not None:
+                self.node.queue.enqueue(session, elsewhere)
+                return None
             claim = deliveries.claim(session, delivery_id, enqueues, me, own_fence)
         if claim is not None:
             self._fences[delivery_id] = claim.fence
@@ -99,7 +115,7 @@ class DeliveriesInStore:
 
     def stored(self, claim: DeliveryClaim, kind: ObjectKind, status: int) -> None:
         """Record that the destination holds the object; StaleClaim when the delivery is not to go on."""
-        objects = load_result(self.node.home.results / claim.analysis_id).objects
+        objects = load_result(_result_folder(self.node, claim)).objects
         uid = next(item.sop_instance_uid for item in objects if item.kind == kind)
         with self.node.transaction() as session:
             goes_on = deliveries.record_object(session, claim, kind, uid, status)
@@ -111,10 +127,12 @@ class DeliveriesInStore:
         with self.node.transaction() as session:
             deliveries.mark_ended(session, claim, state, code, reason)
         self._fences.pop(claim.delivery_id, None)
+        self._forget_result(claim)
         self.watch.nudge()
 
     def retry_later(self, claim: DeliveryClaim, error: TransientError) -> bool:
         """Have the delivery tried again: after a growing delay, or when a destination that is away is back."""
+        self._forget_result(claim)
         settings = self.node.settings.deliver
         tried_s = (utc_now() - claim.first_claimed_at).total_seconds()
         if tried_s > settings.give_up_after_s:
@@ -135,6 +153,9 @@ class DeliveriesInStore:
             get_logger().warning("destination_away", destination=claim.destination, reason=str(error))
         return True
 
+    def _forget_result(self, claim: DeliveryClaim) -> None:
+        shutil.rmtree(_fetched_results(self.node) / f"{claim.delivery_id}-{claim.fence}", ignore_errors=True)
+
     def _note_failure(self, session: Session, destination: str, reason: str) -> bool:
         settings = self.node.settings.deliver
         pause_s = partial(probe_pause_s, settings)
@@ -150,7 +171,7 @@ class DeliveryStages:
 
     def restore(self, claim: DeliveryClaim) -> Mapping[ObjectKind, Path]:
         """Write the final bytes into the delivery's folder of the outbox; what lies there is what leaves."""
-        stored = load_result(self.node.home.results / claim.analysis_id)
+        stored = load_result(_result_folder(self.node, claim))
         folder = self.node.home.outbox / claim.delivery_id
         sources = objects_for(stored, self._peer(claim), claim.delivered)
         final = {kind: folder / source.name for kind, source in sources.items()}
@@ -168,7 +189,7 @@ class DeliveryStages:
 
     def check(self, claim: DeliveryClaim, objects: Mapping[ObjectKind, Path]) -> None:
         """Hold the final bytes against the stored masks, the record and the files as received."""
-        folder = self.node.home.results / claim.analysis_id
+        folder = _result_folder(self.node, claim)
         spool = self.node.home.spool
         with self.node.transaction() as session:
             originals = [spool / row.file_name for row in series.input_of(session, claim.series_id)]
@@ -211,23 +232,31 @@ class DeliveryStages:
         return peer
 
 
-def _queues(node: Node) -> list[str]:
-    """Return a queue for each peer, and for each destination that is none any more and that something waits for."""
+def _queues(node: Node) -> tuple[list[str], tuple[str, ...]]:
+    """Return a queue for each peer, and for each destination that is none any more and that something waits for.
+
+    Behind them the same for this host's spool alone, where hosts share none.
+    """
     with node.transaction() as session:
         waited_for = deliveries.destinations_waited_for(session)
     # Older releases had one queue for all destinations.
-    return [queue_name(_KIND), *(queue_name(_KIND, name) for name in sorted(waited_for | node.settings.peers.keys()))]
+    destinations = sorted(waited_for | node.settings.peers.keys())
+    return [queue_name(_KIND), *(queue_name(_KIND, name) for name in destinations)], tuple(
+        queue_name(_KIND, name, node.spool) for name in destinations if node.spool is not None
+    )
 
 
 def run_sender(home: Home) -> None:
     """Run until asked to stop."""
     node = open_process(home, _ROLE)
     vault = IdentityVault(Seals(KeyFile(home.keys)))
+    shutil.rmtree(_fetched_results(node), ignore_errors=True)
     watch = DestinationWatch(node)
     records = DeliveriesInStore(node, watch)
     job = DeliveryJob(records, DeliveryStages(node, vault))
     watch.start()
     has_room = room_for_jobs(needs_of(node)[_ROLE])
     concurrency = node.settings.deliver.associations
-    role = RoleOfJobs(_ROLE, _KIND, _queues(node), concurrency, grace_s=10, has_room=has_room)
+    queues, of_spool = _queues(node)
+    role = RoleOfJobs(_ROLE, _KIND, queues, concurrency, grace_s=10, has_room=has_room, of_spool=of_spool)
     run_jobs(node, role, job.run, on_stop=records.stopping)

@@ -2,6 +2,7 @@
 
 A receiver whose heartbeat has stopped leaves files without rows, requests for storage commitment, and series that
 nobody sees to. One that was only frozen loses nothing: what it writes down later starts from a state that has changed.
+Where hosts share no spool, all of that waits for whoever comes with the spool again.
 """
 
 import queue
@@ -85,6 +86,6 @@ class Upkeep:
 
     def _adopt(self) -> None:
         with self._node.transaction() as session:
-            adopted = series.adopt(session, self._me)
+            adopted = series.adopt(session, self._me, self._node.spool)
         if adopted:
             get_logger().warning("series_adopted", series=adopted)

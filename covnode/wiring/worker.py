@@ -11,6 +11,7 @@ import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import threading
 import traceback
@@ -19,7 +20,15 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from covnode.errors import ConfigurationError, CovnodeError, OutOfMemory, StageFailed, StaleClaim, TransientError
+from covnode.errors import (
+    ConfigurationError,
+    CovnodeError,
+    OutOfMemory,
+    StageFailed,
+    StaleClaim,
+    StoreAway,
+    TransientError,
+)
 from covnode.home import Home
 from covnode.logs import configure_logs, get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
@@ -27,9 +36,10 @@ from covnode.records.job import AnalysisClaim, AnalysisState, JobKind, queue_nam
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import load_settings
 from covnode.store import analyses, deliveries
-from covnode.store.folders import publish, unpublished
+from covnode.store.folders import unpublished
 from covnode.wiring.confinement import confine
 from covnode.wiring.devices import devices_of, threads_of
+from covnode.wiring.handover import name_of_result, patiently
 from covnode.wiring.model_store import known_models
 from covnode.wiring.node import Node, RoleOfJobs, hold_lock, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan, within_memory
@@ -183,9 +193,10 @@ class InferenceChild:
 class AnalysesInStore:
     """pipeline.analysis's records, in our tables; knows the claim that this process holds."""
 
-    def __init__(self, node: Node, executor_id: str) -> None:
+    def __init__(self, node: Node, slot: int) -> None:
         self.node = node
-        self._executor_id = executor_id
+        self._executor_id = node.executor_id(_ROLE, slot)
+        self._cache = node.home.scratch / f"copies-{slot}"
         self._held: AnalysisClaim | None = None
 
     def claim(self, analysis_id: str, enqueues: int) -> AnalysisClaim | None:
@@ -209,7 +220,12 @@ class AnalysesInStore:
 
     def series(self, claim: AnalysisClaim) -> DeidentifiedSeries:
         """Return the de-identified files."""
-        files = tuple(sorted(self.node.home.copy_of(claim.series_id, claim.revision).glob("*.dcm")))
+        shutil.rmtree(self._cache, ignore_errors=True)  # of the analysis before this one
+        kept, fetched = self.node.home.copy_of(claim.series_id, claim.revision), self._cache / claim.analysis_id
+        folder = patiently(
+            lambda: self.node.handover.fetched(kept, claim.copy_place, fetched), lambda: self._require_held(claim)
+        )
+        files = tuple(sorted(folder.glob("*.dcm")))
         if not files:
             raise TransientError("the de-identified files are not there")
         return DeidentifiedSeries(claim.series_id, claim.revision, files, claim.input_sha256)
@@ -217,12 +233,23 @@ class AnalysesInStore:
     def finish(self, claim: AnalysisClaim, analysed: Analysed) -> None:
         """Record the result, name its folder and enqueue a delivery to each destination: in one transaction."""
         destinations = [name for name, peer in self.node.settings.peers.items() if peer.deliver]
+        handover, made = self.node.handover, _unpublished_result(self.node.home, claim)
+        name = name_of_result(claim.series_id, claim.analysis_id)
+        place = patiently(lambda: handover.upload(made, name, str(claim.fence)), lambda: self._require_held(claim))
+        about = (analysed.result.cautions, analysed.timings_s, analysed.device, place)
         with self.node.transaction() as session:
-            analyses.mark_analysed(session, claim, analysed.result.cautions, analysed.timings_s, analysed.device)
-            publish(_unpublished_result(self.node.home, claim), self.node.home.results / claim.analysis_id)
+            analyses.mark_analysed(session, claim, *about)
+            handover.publish(made, self.node.home.results / claim.analysis_id, place)
             for destination in destinations:
                 job = deliveries.open_delivery(session, claim.analysis_id, destination)
                 self.node.queue.enqueue(session, job)
+        with contextlib.suppress(StoreAway):
+            handover.settle(made, name, place)
+
+    def _require_held(self, claim: AnalysisClaim) -> None:
+        with contextlib.suppress(TransientError), self.node.transaction() as session:
+            if not analyses.is_held(session, claim):
+                raise StaleClaim("the analysis was taken over, superseded or cancelled")
 
     def end(self, claim: AnalysisClaim, state: AnalysisState, code: str, reason: str) -> None:
         """Record that there is no result, and why."""
@@ -261,7 +288,7 @@ def run_worker(home: Home, slot: int) -> None:
     get_logger().info("worker_device", slot=slot, device=device)
     for known in known_models(home):
         get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
-    records = AnalysesInStore(node, node.executor_id(_ROLE, slot))
+    records = AnalysesInStore(node, slot)
     child = InferenceChild(node, device, threads_of(worker, len(devices)))
     job = AnalysisJob(records, child.infer)
     # No grace: an analysis may take minutes, and its child ends with this process.

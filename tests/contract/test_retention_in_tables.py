@@ -10,7 +10,8 @@ from covnode.records.job import AnalysisState, SeriesState
 from covnode.store import analyses, series
 from covnode.store.tables import SeriesRow
 from covnode.wiring import retention
-from covnode.wiring.retention import Retention, refuse_without_files
+from covnode.wiring.lacking import refuse_without_files
+from covnode.wiring.retention import Retention
 
 pytestmark = pytest.mark.xdist_group("dbos")
 

@@ -55,7 +55,7 @@ def analyse(node, device):
     with node.transaction() as session:
         (analysis_id,) = session.query(AnalysisRow.analysis_id).one()
     with closing(_Child(node, device, threads=1)) as child, capture_logs() as logs:
-        AnalysisJob(AnalysesInStore(node, "host:worker-0"), child.infer).run(analysis_id, 1)
+        AnalysisJob(AnalysesInStore(node, 0), child.infer).run(analysis_id, 1)
     with node.transaction() as session:
         row = session.get_one(AnalysisRow, analysis_id)
     return row, [line for line in logs if line["event"] == "out_of_memory"]

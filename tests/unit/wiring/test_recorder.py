@@ -27,6 +27,7 @@ class Database:
     away: bool = False
     hangs: threading.Event | None = None
     settings: Settings = field(default_factory=Settings)
+    spool: str | None = None
 
     def executor_id(self, role):
         return f"here:{role}-0"

@@ -19,9 +19,10 @@ from covnode.store.tables import AnalysisRow, InstanceRow, SeriesRow, StudyRow
 from covnode.wiring import retention
 from covnode.wiring.assembling import Assembling
 from covnode.wiring.intake import TakingIn
+from covnode.wiring.lacking import refuse_without_files
 from covnode.wiring.node import Node
 from covnode.wiring.reconciliation import reconcile
-from covnode.wiring.retention import Retention, nothing_removed, refuse_without_files, retain
+from covnode.wiring.retention import Retention, nothing_removed, retain
 
 
 @pytest.fixture
@@ -311,8 +312,8 @@ def test_an_analysis_that_is_tried_again_meanwhile_keeps_its_files(kept, monkeyp
     analysis_id = kept.analysis(series_id, AnalysisState.NOT_ANALYSED)
     held = retention.retention.held
 
-    def then_retried(session, last, limit):
-        page = held(session, last, limit)
+    def then_retried(session, last, limit, spool):
+        page = held(session, last, limit, spool)
         if page:
             analyses.retry(session, analysis_id)
         return page

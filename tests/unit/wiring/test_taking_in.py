@@ -8,7 +8,7 @@ from arriving import arrived
 from structlog.testing import capture_logs
 
 from covnode.clock import utc_now
-from covnode.errors import ConfigurationError, TransientError
+from covnode.errors import ConfigurationError, StoreAway, TransientError
 from covnode.home import Home
 from covnode.records.job import SeriesState
 from covnode.settings import Settings
@@ -123,3 +123,17 @@ def test_a_chosen_series_that_is_not_taken_in_is_reported_once(intaking):
             intaking.look()
     (stuck,) = [log for log in logs if log["event"] == "series_stuck"]
     assert (stuck["series_id"], stuck["state"], stuck["age_s"]) == (intaking.series_id, "chosen", 3700)
+
+
+def test_a_store_that_is_away_holds_up_all_for_a_pause_and_puts_none_in_quarantine(intaking):
+    intaking.intake.error = StoreAway("the store does not answer")
+    with capture_logs() as logs:
+        for _ in range(2 * MAX_STORAGE_ATTEMPTS):
+            assert intaking.look() == SeriesState.CHOSEN
+    assert {line["event"] for line in logs} == {"intake_waits_for_store"}
+    tries = len(intaking.intake.tries)
+    intaking.look(after_s=1)
+    assert len(intaking.intake.tries) == tries, "not asked again at every look"
+    intaking.intake.error = None
+    assert intaking.look() == SeriesState.HANDED_OVER
+    assert intaking.row().intake_attempts == 0
