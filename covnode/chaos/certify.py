@@ -19,6 +19,8 @@ from covnode.chaos.small_disk import run_small_disk
 from covnode.chaos.storm import CaseRun, Storm
 from covnode.clock import utc_now
 
+# Each takes about 1 GB of memory.
+_NODES_AT_A_TIME = 5
 _NEEDLESS = "an object came twice, and nothing had happened that makes a sender repeat itself"
 
 
@@ -51,7 +53,7 @@ def certify(plan: Plan, around: Surroundings, tell: Callable[[CaseRun], None], *
         A node does not start.
     """
     started_at = utc_now()
-    with contextlib.ExitStack() as databases, ThreadPoolExecutor(len(plan.nodes) + 1) as pool:
+    with contextlib.ExitStack() as databases, ThreadPoolExecutor(_NODES_AT_A_TIME) as pool:
         grounds = []
         for node in plan.nodes:
             database = PostgresqlDatabase(around.free_port()) if postgresql else None
@@ -69,6 +71,7 @@ def certify(plan: Plan, around: Surroundings, tell: Callable[[CaseRun], None], *
             for done in as_completed(every):
                 done.result()  # raises at once what went wrong in any
         except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
             for ground in (*grounds, small):
                 ground.stopping.set()
             raise

@@ -80,7 +80,6 @@ class Plan:
 
 
 _LANES: tuple[tuple[Role, ...], ...] = ((Role.DOOR, Role.RECEIVE), (Role.WORK, Role.INFER), (Role.SEND,))
-_KILL_NODES = 2
 _FREEZE_NODES = 3
 _CUT_NODES = 2
 _MOST_KILLS = 5
@@ -105,9 +104,10 @@ def quick() -> Plan:
     """Kill -9 at every transition, and some freezes, lost hosts and cuts of the database."""
     kills = [Case(point, Action.KILL) for point in POINTS]
     more = [Case(point, action) for action in Action for point in POINTS if action in _QUICK_MORE.get(point.name, ())]
-    alone = (*more, *_late_slices()[:1], *filter(_is_for_itself, kills))
-    nodes = (*_in_lanes("kill", [case for case in kills if case not in alone], _KILL_NODES), NodePlan("more", (alone,)))
-    return Plan("quick", nodes, small_disk=True)
+    # The lane of the worker is the longest, so its child is killed elsewhere.
+    alone = [case for case in kills if _is_for_itself(case) or case.point.role is Role.INFER]
+    beside = _in_lanes("kill", [case for case in kills if case not in alone])
+    return Plan("quick", (*beside, NodePlan("more", ((*more, *_late_slices()[:1], *alone),))), small_disk=True)
 
 
 def full() -> Plan:
@@ -122,8 +122,8 @@ def full() -> Plan:
     cuts = tuple(beside(Action.CUT))
     nodes = (
         *_in_lanes("freeze", beside(Action.FREEZE), _FREEZE_NODES),
-        *_in_lanes("kill", beside(Action.KILL), _KILL_NODES),
-        *_in_lanes("lost", beside(Action.LOST), 1),
+        *_in_lanes("kill", beside(Action.KILL)),
+        *_in_lanes("lost", beside(Action.LOST)),
         *(NodePlan(f"cut-{part + 1}", (cuts[part::_CUT_NODES],)) for part in range(_CUT_NODES)),
         NodePlan("alone", (alone,)),
     )
@@ -143,7 +143,7 @@ def _is_for_itself(case: Case) -> bool:
     return case.point.need in {Need.WORKER_LOST, Need.JOB_LOST} or case.times > 1
 
 
-def _in_lanes(name: str, cases: Sequence[Case], nodes: int) -> Iterator[NodePlan]:
+def _in_lanes(name: str, cases: Sequence[Case], nodes: int = 1) -> Iterator[NodePlan]:
     """Spread cases over nodes that have a lane for each of the roles; neighbours stay together, and make chains."""
     lanes = [tuple(case for case in cases if case.point.role in roles) for roles in _LANES]
     for part in range(nodes):
