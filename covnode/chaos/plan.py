@@ -83,8 +83,8 @@ _LANES: tuple[tuple[Role, ...], ...] = ((Role.DOOR, Role.RECEIVE), (Role.WORK, R
 _FREEZE_NODES = 3
 _CUT_NODES = 2
 _MOST_KILLS = 5
-# Of which several cases may hit the same series.
-_OF_ONE_SERIES = (Need.SERIES, Need.STOW, Need.COMMITMENT)
+# What these need is over when the case is, so each takes a series of its own.
+_OF_ONE_CASE = (Need.PACS_AWAY, Need.WORKER_LOST, Need.JOB_LOST)
 # A worker that dies there has not counted an attempt.
 _BEFORE_THE_ATTEMPT = ("work.claiming", "work.claim.uncommitted")
 _LATE = (("work.analysed", Action.FREEZE), ("receive.handed_over", Action.KILL), ("send.stored", Action.FREEZE))
@@ -104,10 +104,9 @@ def quick() -> Plan:
     """Kill -9 at every transition, and some freezes, lost hosts and cuts of the database."""
     kills = [Case(point, Action.KILL) for point in POINTS]
     more = [Case(point, action) for action in Action for point in POINTS if action in _QUICK_MORE.get(point.name, ())]
-    # The lane of the worker is the longest, so its child is killed elsewhere.
-    alone = [case for case in kills if _is_for_itself(case) or case.point.role is Role.INFER]
+    alone = (*more, *_late_slices()[:1], *filter(_is_for_itself, kills))
     beside = _in_lanes("kill", [case for case in kills if case not in alone])
-    return Plan("quick", (*beside, NodePlan("more", ((*more, *_late_slices()[:1], *alone),))), small_disk=True)
+    return Plan("quick", (*beside, NodePlan("more", (alone,))), small_disk=True)
 
 
 def full() -> Plan:
@@ -169,7 +168,7 @@ def chains(cases: Sequence[Case]) -> Iterator[tuple[Case, ...]]:
 
 def _may_follow(before: Case, case: Case) -> bool:
     plain = all(one.times == 1 and not one.late_slice and one.action is Action.KILL for one in (before, case))
-    return plain and before.point.need is case.point.need and case.point.need in _OF_ONE_SERIES
+    return plain and before.point.need is case.point.need and case.point.need not in _OF_ONE_CASE
 
 
 def _is_short(group: Sequence[Case]) -> bool:
