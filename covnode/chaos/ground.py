@@ -107,7 +107,7 @@ class Surroundings:
     ae_title: str
     free_port: Callable[[], int]
     module: str = "covnode.chaos.entry"
-    patience_s: float = 90.0
+    patience_s: float = 180.0
     numbers: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
 
