@@ -171,7 +171,11 @@ class Ground:
         self.switches.folder.mkdir(parents=True)
         self._node.init("--pacs", self.pacs.address)
         self.pacs.back()
-        self._node.start()
+        try:
+            self._node.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

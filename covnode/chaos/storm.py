@@ -20,7 +20,7 @@ from covnode.chaos.pushes import PushedSeries
 from covnode.chaos.switches import Action, Firing
 
 FROZEN_S = 15.0
-_FIRES_S = 240.0
+_FIRES_S = 400.0
 _PUSHES = 3
 
 
