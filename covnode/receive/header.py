@@ -68,7 +68,7 @@ _SEQUENCE_END = 0xFFFEE0DD
 _MAX_DEPTH = 64
 _MAX_VALUE_BYTES = 1024
 _MAX_ELEMENTS = 200_000
-FIRST_READ_BYTES = 1 << 16
+_FIRST_READ_BYTES = 1 << 14
 _MAX_HEADER_BYTES = 1 << 26
 
 Read = Callable[[int], bytes]
@@ -117,7 +117,7 @@ def scan(read: Read, transfer_syntax_uid: str, layouts: Layouts) -> dict[int, by
         0xC000: the bytes are no data set.
     """
     encoding = _ENCODINGS.get(transfer_syntax_uid, _EXPLICIT)
-    count = FIRST_READ_BYTES
+    count = _FIRST_READ_BYTES
     while True:
         data = read(count)
         is_whole = len(data) < count

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from covnode.receive.pdu_stream import PduStream
+from covnode.receive.pdu_stream import PduStream, Sink
 from covnode.receive.store_commands import StoreRequest, read_store_request, store_response
 
 _MAX_COMMAND_BYTES = 1 << 16
@@ -20,12 +20,8 @@ class Violation(Exception):  # noqa: N818 (handled by upper_layer: the associati
     """The peer breaks PS3.8."""
 
 
-class Reception(Protocol):
-    """Takes one instance; none of its methods raises."""
-
-    def write(self, chunk: memoryview) -> None:
-        """Take bytes of the data set, valid during the call only."""
-        ...
+class Reception(Sink, Protocol):
+    """Takes the data set of one instance; none of its methods raises."""
 
     def end(self) -> tuple[int, str]:
         """Return the status and a comment to answer with: the data set is whole."""
@@ -123,7 +119,7 @@ class PDataLane:
     def _take_data(self, stream: PduStream, size: int, context_id: int, *, is_last: bool) -> None:
         if self._reception is None or self._request is None or context_id != self._request[1]:
             raise Violation
-        stream.pass_on(size, self._reception.write)
+        stream.pass_on(size, self._reception)
         if is_last:
             self._answer(self._reception, *self._request)
 

@@ -1,4 +1,4 @@
-"""Bytes of one connection, read once into one buffer: PDUs are looked at where they lie.
+"""Bytes of one connection: the few that say what comes are read ahead, the many of a data set go where they are wanted.
 
 Comes from the socket; goes to upper_layer. PS3.8 section 9.3.1.
 """
@@ -7,14 +7,26 @@ import contextlib
 import select
 import socket
 import ssl
-from collections.abc import Callable
+from typing import Protocol
 
-# Room for an instance of 512 x 512 with its command: read at once, written at once.
-_BUFFER_BYTES = 1 << 20
+# Room for the command of an instance and the head of what follows; more would be copied once more.
+_BUFFER_BYTES = 1 << 13
 
 
 class ConnectionClosed(Exception):  # noqa: N818 (an end, not an error)
     """The peer closed the connection, or fell silent in the middle of a PDU."""
+
+
+class Sink(Protocol):
+    """Takes bytes where they shall lie."""
+
+    def room(self) -> memoryview:
+        """Return memory, never empty, to put the next bytes into."""
+        ...
+
+    def took(self, count: int) -> None:
+        """Take the first ``count`` bytes of `room`."""
+        ...
 
 
 class PduStream:
@@ -60,27 +72,29 @@ class PduStream:
             They do not come.
         """
         if count > _BUFFER_BYTES:
-            parts: list[bytes] = []
-            self.pass_on(count, lambda chunk: parts.append(bytes(chunk)))
-            return b"".join(parts)
+            whole = _Whole(count)
+            self.pass_on(count, whole)
+            return bytes(whole.content)
+        if _BUFFER_BYTES - self._start < count:
+            self._to_front()
         while self._end - self._start < count:
-            if _BUFFER_BYTES - self._start < count:
-                self._to_front()
             self._fill()
         taken = bytes(self._view[self._start : self._start + count])
         self._start += count
         return taken
 
-    def pass_on(self, count: int, write: Callable[[memoryview], None]) -> None:
-        """Hand the next ``count`` bytes to ``write`` in pieces, each valid during the call only."""
+    def pass_on(self, count: int, sink: Sink) -> None:
+        """Put the next ``count`` bytes into ``sink``; ConnectionClosed as `take`."""
         while count:
-            if self._end == self._start:
-                self._start = self._end = 0
-                self._fill()
-            piece = min(count, self._end - self._start)
-            write(self._view[self._start : self._start + piece])
-            self._start += piece
-            count -= piece
+            room = sink.room()
+            here = min(count, self._end - self._start, len(room))
+            if here:
+                room[:here] = self._view[self._start : self._start + here]
+                self._start += here
+            else:
+                here = self._receive(room[:count])
+            sink.took(here)
+            count -= here
 
     def close(self) -> None:
         """Close the connection, in whatever state it is; pynetdicom leaves some open."""
@@ -108,10 +122,27 @@ class PduStream:
     def _fill(self) -> None:
         if self._start == self._end:
             self._start = self._end = 0
+        self._end += self._receive(self._view[self._end :])
+
+    def _receive(self, room: memoryview) -> int:
         try:
-            received = self._connection.recv_into(self._view[self._end :])
+            received = self._connection.recv_into(room)
         except OSError:  # TimeoutError and ssl.SSLError are among them
             raise ConnectionClosed from None
         if received == 0:
             raise ConnectionClosed
-        self._end += received
+        return received
+
+
+class _Whole:
+    """Keeps bytes in memory."""
+
+    def __init__(self, count: int) -> None:
+        self.content = bytearray(count)
+        self._room = memoryview(self.content)
+
+    def room(self) -> memoryview:
+        return self._room
+
+    def took(self, count: int) -> None:
+        self._room = self._room[count:]

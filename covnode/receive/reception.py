@@ -25,6 +25,8 @@ from covnode.records.arrival import DoorMessage, Stored
 
 Tell = Callable[[DoorMessage], None]
 
+_DRAIN_BYTES = 1 << 16
+
 
 @dataclass
 class AssociationCounts:
@@ -67,6 +69,7 @@ class InstanceReception:
         self._counts = counts
         self._refusal: InstanceRefused | None = None
         self._file: IncomingFile | None = None
+        self._drain: memoryview | None = None
         try:
             self._file = self._begin(request, transfer_syntax_uid, source_ae_title)
         except InstanceRefused as refusal:
@@ -88,12 +91,19 @@ class InstanceReception:
             )
         )
 
-    def write(self, chunk: memoryview) -> None:
-        """Take bytes of the data set; after a failure the rest is drained."""
+    def room(self) -> memoryview:
+        """Return memory for the next bytes of the data set; after a failure the rest is drained."""
+        if self._file is None:
+            self._drain = self._drain or memoryview(bytearray(_DRAIN_BYTES))
+            return self._drain
+        return self._file.room()
+
+    def took(self, count: int) -> None:
+        """Take the first ``count`` bytes of `room`."""
         if self._file is None:
             return
         try:
-            self._file.write(chunk)
+            self._file.took(count)
         except OSError as error:
             self._refuse(_no_room(error))
 

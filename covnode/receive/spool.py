@@ -11,23 +11,22 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 
-from covnode.dicom.dimse import DATA_SET_MISMATCH
+from covnode.dicom.dimse import DATA_SET_MISMATCH, PROCESSING_FAILURE
 from covnode.disk import sync_folder
 from covnode.errors import InstanceRefused
 from covnode.receive import header
-from covnode.receive.content import ContentDigest, digest_of_older_release, is_of_older_release
+from covnode.receive.block_writer import BlockWriter, Buffers
+from covnode.receive.content import KIND, ContentDigest, are_alike, digest_of, kind_of
 from covnode.receive.drafts import Drafts, unlink_quietly
-from covnode.receive.file_meta import StoreCommand, is_whole, part10_head
+from covnode.receive.file_meta import StoreCommand, is_whole, part10_head, start_of_data_set
 from covnode.receive.header_layout import Layouts
 from covnode.receive.instance_facts import patient_words, slice_facts, uid
-from covnode.receive.writeback import forget_content, start_writing
 from covnode.records.arrival import ArrivedInstance
 
 _MOST_KNOWN = 10_000
-# The disk is told to begin each time that this much more has come: little is left for the sync at the end.
-_HINT_BYTES = 1 << 17
 _OF_SERIES = (header.STUDY_INSTANCE_UID, header.SERIES_INSTANCE_UID, header.PATIENT_ID, header.PATIENT_NAME)
 _NO_SERIES = frozenset({"incoming", "damaged", "commitments"})
 
@@ -58,11 +57,12 @@ class Spool:
     def __init__(self, folder: Path, incoming: Path, digest: Callable[..., str]) -> None:
         self.drafts = Drafts(incoming)
         self.layouts = Layouts()
+        self.buffers = Buffers()
         self._folder = folder
         self._digest = digest
         self._of_series = lru_cache(_MOST_KNOWN)(self._read_series)
-        # Folders whose names are durable, and whether their files are named as an older release did.
-        self._known: dict[str, bool] = {}
+        # Folders whose names are durable, and the kind of checksum that their files are named by.
+        self._known: dict[str, str] = {}
 
     def begin(self, command: StoreCommand) -> "IncomingFile":
         """Open a file for an instance.
@@ -113,17 +113,17 @@ class Spool:
             facts=slice_facts(values, stat=command.stat),
         )
 
-    def folder_of(self, series_digest: str) -> tuple[str, bool]:
-        """Return the folder of a series, whose name is durable, and whether an older release began to fill it."""
+    def folder_of(self, series_digest: str) -> tuple[str, str]:
+        """Return the folder of a series, whose name is durable, and the kind of checksum that names its files."""
         folder = f"{self._folder}/{series_digest}"
-        is_older = self._known.get(series_digest)
-        if is_older is None:
+        kind = self._known.get(series_digest)
+        if kind is None:
             Path(folder).mkdir(mode=0o700, exist_ok=True)
             sync_folder(self._folder)
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
-            is_older = self._known[series_digest] = any(map(is_of_older_release, _instance_names(folder)))
-        return folder, is_older
+            kind = self._known[series_digest] = kind_of(_instance_names(folder))
+        return folder, kind
 
     def forget_folder(self, series_digest: str) -> None:
         """Look anew whether the folder of a series is there."""
@@ -136,35 +136,38 @@ class IncomingFile:
     def __init__(self, spool: Spool, command: StoreCommand) -> None:
         self._spool = spool
         self._command = command
-        self._written = self._hinted = 0
-        self._is_durable = False
         self._content = ContentDigest()
         self._path, self._descriptor = spool.drafts.take()
-        self._head = part10_head(command)
-        self._start = len(self._head)
-        # The first bytes of the data set, to read its header from.
-        self._first = b""
+        self._writer = BlockWriter(self._descriptor, spool.buffers)
+        head = part10_head(command)
+        self._start = self._size_bytes = len(head)
+        self._writer.room()[: len(head)] = head
+        self._writer.took(len(head))
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Append bytes of the data set, in order.
+    def room(self) -> memoryview:
+        """Return memory, never empty, for the next bytes of the data set; `took` says how many were put there."""
+        return self._writer.room()
+
+    def took(self, count: int) -> None:
+        """Take the first ``count`` bytes of `room`.
 
         Raises
         ------
         OSError
-            There is no room.
+            There is no room on the disk.
         """
-        if self._head:
-            _write_both(self._descriptor, self._head, data)
-            self._head = b""
-        else:
-            _write_all(self._descriptor, data)
-        self._content.update(data)
-        if len(self._first) < header.FIRST_READ_BYTES:
-            self._first += bytes(data[: header.FIRST_READ_BYTES - len(self._first)])
-        self._written += len(data)
-        if self._written - self._hinted >= _HINT_BYTES:
-            self._hinted = self._written
-            start_writing(self._descriptor)
+        self._content.update(self._writer.room()[:count])
+        self._writer.took(count)
+        self._size_bytes += count
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes of the data set that lie elsewhere; OSError as `took`."""
+        while data:
+            room = self.room()
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            self.took(count)
+            data = data[count:]
 
     def keep(self) -> ArrivedInstance:
         """Make the instance durable; `close` may wait until its sender is answered.
@@ -178,7 +181,8 @@ class IncomingFile:
             The disk is full or broken: nothing of the instance counts as received.
         """
         command = self._command
-        values = header.scan(self._first_bytes, command.transfer_syntax_uid, self._spool.layouts)
+        self._writer.finish()
+        values = header.scan(self._first, command.transfer_syntax_uid, self._spool.layouts)
         sop_class = uid(values, header.SOP_CLASS_UID, "SOPClassUID")
         sop_instance = uid(values, header.SOP_INSTANCE_UID, "SOPInstanceUID")
         if (sop_class, sop_instance) != (command.sop_class_uid, command.sop_instance_uid):
@@ -186,13 +190,12 @@ class IncomingFile:
         of_series = self._spool.of_series(values)
         if command.study_instance_uid not in {None, of_series.study_uid}:
             raise InstanceRefused("the instance is not of the study that was announced", DATA_SET_MISMATCH)
-        folder, is_older = self._spool.folder_of(of_series.series_digest)
+        folder, kind = self._spool.folder_of(of_series.series_digest)
         content = self._content.name()
-        if is_older:
-            # A sender that repeats itself is known by the digest of its first time.
-            with os.fdopen(self._descriptor, "rb", closefd=False) as file:
-                file.seek(self._start)
-                content = digest_of_older_release(file)
+        if kind != KIND:
+            # An older release began the series: a sender that repeats itself is known by the name of its first time.
+            with self._data_set() as file:
+                content = digest_of(file, kind)
         try:
             size_bytes = self._place(folder, f"{content}.dcm")
         except FileNotFoundError:
@@ -218,12 +221,16 @@ class IncomingFile:
         except OSError:
             unlink_quietly(final)
             raise
-        self._is_durable = True
-        return self._start + self._written
+        return self._size_bytes
 
     def _stays(self, final: Path) -> int:
-        """Leave the file that is there: one name stands for one content, whoever sent it first."""
-        if not is_whole(final):
+        """Leave the file that is there, if it holds the same: whoever sent it first, it is what arrived."""
+        with final.open("rb") as file, self._data_set() as mine:
+            file.seek(start_of_data_set(file))
+            is_same = are_alike(file, mine)
+        if not is_same:
+            if is_whole(final):
+                raise InstanceRefused("another content has the same checksum", PROCESSING_FAILURE)
             # Named when the power failed, before its sync: nobody was told of it.
             Path(self._path).replace(final)
         with final.open("rb") as file:
@@ -233,34 +240,21 @@ class IncomingFile:
         os.utime(final)
         return final.stat().st_size
 
-    def _first_bytes(self, count: int) -> bytes:
-        is_here = count <= len(self._first) or len(self._first) == self._written
-        return self._first[:count] if is_here else os.pread(self._descriptor, count, self._start)
+    def _data_set(self) -> BufferedReader:
+        file = os.fdopen(self._descriptor, "rb", closefd=False)
+        file.seek(self._start)
+        return file
+
+    def _first(self, count: int) -> bytes:
+        return self._writer.read(self._start, self._start + count)
 
     def close(self) -> None:
         """End it: what `keep` made durable stays, and of anything else nothing does."""
         if self._descriptor >= 0:
-            if self._is_durable:
-                forget_content(self._descriptor)
+            self._writer.close()
             os.close(self._descriptor)
             self._descriptor = -1
             unlink_quietly(self._path)
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    written = os.write(descriptor, data)
-    while written < len(data):
-        written += os.write(descriptor, data[written:])
-
-
-def _write_both(descriptor: int, head: bytes, data: bytes | memoryview) -> None:
-    """Write the head and what follows it at once."""
-    written = os.writev(descriptor, (head, data))
-    if written < len(head):
-        _write_all(descriptor, head[written:])
-        written = len(head)
-    if written < len(head) + len(data):
-        _write_all(descriptor, data[written - len(head) :])
 
 
 def series_folders(folder: Path) -> list[str]:

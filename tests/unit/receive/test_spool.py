@@ -15,8 +15,10 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from xxhash import xxh3_128
 
 from covnode.errors import InstanceRefused
+from covnode.receive import content
 from covnode.receive.gate import Gate
 from covnode.receive.recovery import recovered
 from covnode.receive.spool import Spool, StoreCommand, durable_files, series_folders
@@ -84,7 +86,7 @@ def test_a_kept_instance_is_a_part_10_file_of_the_very_bytes(spool, tmp_path, sy
     kept = keep(spool, raw, command(syntax))
     path = tmp_path / "spool" / kept.file_name
     assert path.read_bytes().endswith(raw)
-    assert kept.content_digest == f"b3-{blake3(raw).hexdigest()}" == path.stem
+    assert kept.content_digest == f"x3-{xxh3_128(raw).hexdigest()}" == path.stem
     assert kept.size_bytes == path.stat().st_size
     assert path.stat().st_mode & 0o777 == 0o600
     assert not list((tmp_path / "spool" / "incoming").iterdir())
@@ -169,7 +171,10 @@ def test_a_torn_file_of_a_power_failure_is_replaced_by_the_next_try(spool, tmp_p
     assert path.read_bytes() == whole
 
 
-def test_a_series_that_an_older_release_began_keeps_the_kind_of_its_names(tmp_path):
+@pytest.mark.parametrize(
+    "older", [lambda raw: f"b3-{blake3(raw).hexdigest()}", lambda raw: hashlib.sha256(raw).hexdigest()]
+)
+def test_a_series_that_an_older_release_began_keeps_the_kind_of_its_names(tmp_path, older):
     def restarted():
         return Spool(tmp_path / "spool", tmp_path / "spool" / "incoming", digest)
 
@@ -177,16 +182,33 @@ def test_a_series_that_an_older_release_began_keeps_the_kind_of_its_names(tmp_pa
     raw, other = data_set(), data_set(InstanceNumber=8)
     kept = keep(restarted(), raw)
     new = tmp_path / "spool" / kept.file_name
-    old = new.with_name(f"{hashlib.sha256(raw).hexdigest()}.dcm")
+    old = new.with_name(f"{older(raw)}.dcm")
     new.rename(old)
     spool = restarted()
     assert recovered(spool, old, f"{old.parent.name}/{old.name}").content_digest == old.stem
     assert keep(spool, raw).content_digest == old.stem
-    assert keep(spool, other).content_digest == hashlib.sha256(other).hexdigest()
+    assert keep(spool, other).content_digest == older(other)
     assert len(list(old.parent.iterdir())) == 2
     old.write_bytes(new_bytes := old.read_bytes()[:-1])
     assert recovered(spool, old, f"{old.parent.name}/{old.name}") is None
     assert old.read_bytes() == new_bytes
+
+
+def test_two_contents_of_one_checksum_are_never_taken_for_one(spool, tmp_path, monkeypatch):
+    class Colliding:
+        def update(self, _data):
+            pass
+
+        def hexdigest(self):
+            return "same"
+
+    monkeypatch.setitem(content._HASHERS, content.KIND, Colliding)
+    kept = keep(spool, data_set())
+    assert keep(spool, data_set()) == kept
+    with pytest.raises(InstanceRefused, match="same checksum") as refused:
+        keep(spool, data_set(InstanceNumber=8))
+    assert refused.value.status == 0x0110
+    assert [path.name for path in (tmp_path / "spool").rglob("*.dcm")] == ["x3-same.dcm"]
 
 
 def test_a_patient_is_told_from_another_by_id_and_name_but_not_by_the_spelling_of_a_console(spool):
@@ -239,24 +261,6 @@ def test_file_and_folders_are_synced_before_the_instance_counts_as_kept(spool, t
     # The spool that holds the new folder, the file under its first name, the folder that holds the final name.
     assert [str(Path(path).parent) for path in synced[:2]] == [str(tmp_path), str(tmp_path / "spool" / "incoming")]
     assert synced[2:] == [str(folder)]
-
-
-def test_the_memory_of_an_instance_is_given_back_once_it_is_durable(spool, monkeypatch):
-    events = []
-    monkeypatch.setattr(os, "posix_fadvise", lambda *given: events.append(given[1:]))
-    file = spool.begin(command())
-    file.write(data_set())
-    file.keep()
-    assert events == []  # not before the sender is answered
-    file.close()
-    assert events == [(0, 0, os.POSIX_FADV_DONTNEED)]
-    keep(spool, data_set())  # again: nothing of it was synced
-    refused = spool.begin(command(sop_instance="1.2.3.5"))
-    refused.write(data_set())
-    with pytest.raises(InstanceRefused):
-        refused.keep()
-    refused.close()
-    assert len(events) == 1
 
 
 def test_a_recovered_instance_is_what_the_door_would_have_told(spool, tmp_path):
