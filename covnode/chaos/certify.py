@@ -19,7 +19,7 @@ from covnode.chaos.small_disk import run_small_disk
 from covnode.chaos.storm import CaseRun, Storm
 from covnode.clock import utc_now
 
-# Each takes about 1 GB of memory.
+# Each takes about 0.7 GB of memory.
 _NODES_AT_A_TIME = 5
 _NEEDLESS = "an object came twice, and nothing had happened that makes a sender repeat itself"
 

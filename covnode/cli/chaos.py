@@ -29,8 +29,8 @@ def chaos(
         bool,
         typer.Option(
             "--quick/--full",
-            help="Kill -9 at every transition and some of the rest, in about 5 minutes; or everything at every "
-            "transition, in about an hour.",
+            help="Kill -9 at every transition and some of the rest, in about 4 minutes; or everything at every "
+            "transition, in less than an hour.",
         ),
     ] = True,
     postgresql: Annotated[
