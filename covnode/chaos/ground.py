@@ -88,7 +88,7 @@ class Surroundings:
     folder
         Absent or empty; gets a folder for each node: its home, its log, the series and the switches.
     new_node
-        (home, environment, module) -> a node that is neither initialised nor started, whose processes are run by
+        (home, port, environment, module) -> a node that is neither initialised nor started, whose processes are run by
         Python from that module.
     module
         What puts the failpoints into the processes: chaos.entry, or a test's own that calls it.
@@ -103,7 +103,7 @@ class Surroundings:
     """
 
     folder: Path
-    new_node: Callable[[Path, Mapping[str, str], str], NodeProcess]
+    new_node: Callable[[Path, int, Mapping[str, str], str], NodeProcess]
     ae_title: str
     free_port: Callable[[], int]
     module: str = "covnode.chaos.entry"
@@ -145,7 +145,7 @@ class Ground:
         self.patience_s = around.patience_s
         self._module = around.module
         self._environment = environment
-        self._node = around.new_node(home.root, environment, around.module)
+        self._node = around.new_node(home.root, around.free_port(), environment, around.module)
         self._log = folder / "standby.log"
         doors = Doors(around.ae_title, self._node.port, stow_port, commitment_ae_title=self.pacs.ae_title)
         self.modality = Modality(folder / "series", doors, around.numbers, self.stopping)

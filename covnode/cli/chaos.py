@@ -87,10 +87,10 @@ def chaos(
         shutil.rmtree(folder)
 
 
-def new_node(root: Path, environment: Mapping[str, str], module: str) -> LocalNode:
+def new_node(root: Path, port: int, environment: Mapping[str, str], module: str) -> LocalNode:
     """Return a node of this machine whose processes are run from a module of the chaos."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    return LocalNode(root, environment=environment, module=module)
+    return LocalNode(root, port, environment, module)
 
 
 def _new_ports() -> Callable[[], int]:
