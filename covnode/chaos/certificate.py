@@ -37,11 +37,10 @@ class Certificate:
     @property
     def failures(self) -> list[str]:
         """Everything that keeps it from being passed."""
-        every = [*self.fates, *(self.small_disk.fates if self.small_disk else ())]
-        stale = [*self.stale_writes, *(self.small_disk.stale_writes if self.small_disk else ())]
+        every = self._every_fate
         failures = [f"{run.case.name}: the point was not reached" for run in self.runs if not run.has_fired]
         failures += [f"series {fate.number}: {fate.fate}: {fate.reason}" for fate in every if fate.fate not in GOOD]
-        failures += [f"fence: {line}" for line in stale]
+        failures += [f"fence: {line}" for line in self._stale_writes]
         if self.small_disk and self.small_disk.not_run_because is None and self.small_disk.refusals == 0:
             failures.append("small disk: the node took instances although its disk was full")
         return failures
@@ -49,7 +48,7 @@ class Certificate:
     @property
     def counts(self) -> dict[str, int]:
         """The figures in short."""
-        every = [*self.fates, *(self.small_disk.fates if self.small_disk else ())]
+        every = self._every_fate
         found = Counter(fate.fate for fate in every)
         return {
             "cases": len(self.runs),
@@ -58,7 +57,7 @@ class Certificate:
             **{str(fate).replace(" ", "_"): found[fate] for fate in Fate},
             "objects_at_pacs": sum(fate.objects for fate in every),
             "resent_same_bytes": sum(fate.resent for fate in every),
-            "stale_writes": len(self.stale_writes),
+            "stale_writes": len(self._stale_writes),
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -76,6 +75,7 @@ class Certificate:
             "counts": self.counts,
             "cases": [
                 {
+                    "node": run.node,
                     "case": run.case.name,
                     "point": run.case.point.name,
                     "role": str(run.case.point.role),
@@ -90,6 +90,14 @@ class Certificate:
             "series": [_plain(fate) for fate in self.fates],
             "small_disk": self._disk(),
         }
+
+    @property
+    def _every_fate(self) -> list[SeriesFate]:
+        return [*self.fates, *(self.small_disk.fates if self.small_disk else ())]
+
+    @property
+    def _stale_writes(self) -> list[str]:
+        return [*self.stale_writes, *(self.small_disk.stale_writes if self.small_disk else ())]
 
     def _disk(self) -> dict[str, Any] | None:
         disk = self.small_disk

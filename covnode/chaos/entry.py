@@ -4,17 +4,16 @@ Started by the chaos in the place of ``covnode serve``; its supervisor starts th
 """
 
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from covnode.chaos.failpoints import install, switches_of_the_environment, wrap
+from covnode.chaos.failpoints import install, run_on_host, switches_of_the_environment, wrap
 from covnode.chaos.points import Role
 from covnode.chaos.switches import STANDBY
 from covnode.home import Home
 
-_LONGEST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 0.25
 
 
 def _receive(home: Home, _slot: int) -> None:
@@ -58,8 +57,7 @@ def main(module: str = "covnode.chaos.entry") -> None:
         supervisor.serve(home, module=module, longest_pause_s=_LONGEST_PAUSE_S)
         return
     role = Role(name)
-    host = switches.host(role)
-    socket.gethostname = lambda: host
+    run_on_host(switches.host(role))
     if STANDBY in os.environ:
         wrap("covnode.wiring.node:hold_lock", lambda _: lambda *_: None)  # another host has a home of its own
     install(role, switches)

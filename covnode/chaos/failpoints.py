@@ -6,6 +6,7 @@ A process that was started in any other way has none.
 import functools
 import importlib
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 def switches_of_the_environment() -> Switches:
     """Return the switches that the chaos told this process of."""
     return Switches(Path(os.environ[FOLDER]))
+
+
+def run_on_host(name: str) -> None:
+    """Have this process take the name for that of its host."""
+    socket.gethostname = lambda: name
 
 
 def install(role: Role, switches: Switches) -> None:

@@ -1,18 +1,23 @@
 """A PACS that counts: every C-STORE that it answers for, with a digest of its bytes and what it was made of.
 
+It also hears what the node commits to store: requests are made under its name.
+
 Lives in the chaos's own process, so that what it holds outlives whatever happens to the node.
 """
 
 import hashlib
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 from pynetdicom import AE, StoragePresentationContexts, evt
 
-from covnode.dicom.dimse import SUCCESS, VERIFICATION
+from covnode.chaos.pushes import PushedSeries
+from covnode.dicom.dimse import STORAGE_COMMITMENT, SUCCESS, VERIFICATION
 
 _LOOPBACK = "127.0.0.1"
 
@@ -48,6 +53,7 @@ class CountingPacs:
     _stored: list[StoredObject] = field(default_factory=list)
     _arrived: threading.Condition = field(default_factory=threading.Condition)
     _entity: AE | None = None
+    _committed: defaultdict[str, set[str]] = field(default_factory=partial(defaultdict, set))
 
     @property
     def address(self) -> str:
@@ -60,7 +66,13 @@ class CountingPacs:
         for context in StoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax))
         entity.add_supported_context(VERIFICATION)
-        entity.start_server((_LOOPBACK, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        # The node opens the association, and is its SCP (PS3.7 D.3.3.4).
+        entity.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
+        entity.start_server(
+            (_LOOPBACK, self.port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_N_EVENT_REPORT, self._commit)],
+        )
         self._entity = entity
 
     def away(self) -> None:
@@ -73,6 +85,11 @@ class CountingPacs:
         """Return what came for a study, in order."""
         with self._arrived:
             return [item for item in self._stored if item.study_uid == study_uid]
+
+    def has_committed(self, series: PushedSeries) -> bool:
+        """Whether the node has committed to store all instances that it answered for, or was not asked to."""
+        with self._arrived:
+            return series.transaction_uid is None or series.answered <= self._committed[series.transaction_uid]
 
     def wait(self, timeout_s: float) -> None:
         """Return when something has come, or after the timeout."""
@@ -93,6 +110,14 @@ class CountingPacs:
             self._stored.append(item)
             self._arrived.notify_all()
         return SUCCESS
+
+    def _commit(self, event: evt.Event) -> tuple[int, None]:
+        information = event.event_information
+        stored = {str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ()}
+        with self._arrived:
+            self._committed[str(information.TransactionUID)] |= stored
+            self._arrived.notify_all()
+        return SUCCESS, None
 
 
 def _sources(dataset: Dataset) -> set[str]:

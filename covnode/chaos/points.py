@@ -24,9 +24,13 @@ class Need(StrEnum):
 
     SERIES = "series"
     UNUSABLE_SERIES = "unusable_series"
+    REFUSED_SERIES = "refused_series"
+    STOW = "stow"
+    COMMITMENT = "commitment"
     PACS_AWAY = "pacs_away"
     CHILD_KILLED = "child_killed"
     WORKER_LOST = "worker_lost"
+    JOB_LOST = "job_lost"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ OF_JOBS = (Role.WORK, Role.SEND)
 _DOOR, _RECEIVE, _WORK, _INFER, _SEND = Role
 _ANALYSES, _DELIVERIES = "covnode.wiring.worker:AnalysesInStore", "covnode.wiring.sender:DeliveriesInStore"
 _CHOICE, _INTAKE = "covnode.wiring.choosing:Choosing", "covnode.wiring.intake:IntakeInStore"
+_COMMITMENTS = "covnode.wiring.commitments:Commitments"
 _STEPS, _CHILD = "covnode.wiring.sender:DeliveryStages", "covnode.wiring.worker:InferenceChild"
 _ENQUEUE = "covnode.queue.engine:DbosQueue.enqueue"
 
@@ -64,6 +69,12 @@ POINTS = (
     Point("door.arrived", _DOOR, "covnode.receive.spool:IncomingFile.keep", after=False),
     Point("door.durable", _DOOR, "covnode.receive.spool:IncomingFile.keep", after=True),
     Point("door.told", _DOOR, "covnode.wiring.door:Line.tell", after=True),
+    Point("door.stow.durable", _DOOR, "covnode.receive.stow_upload:_Part._keep", after=True, need=Need.STOW),
+    Point("door.stow.taken", _DOOR, "covnode.receive.stow_upload:Upload.finish", after=True, need=Need.STOW),
+    Point("door.commitment.kept", _DOOR, "covnode.receive.commitment:keep_request", after=True, need=Need.COMMITMENT),
+    Point("receive.commitment.heard", _RECEIVE, f"{_COMMITMENTS}.put", after=False, need=Need.COMMITMENT),
+    Point("receive.commitment.reported", _RECEIVE, f"{_COMMITMENTS}._forget", after=False, need=Need.COMMITMENT),
+    Point("receive.commitment.forgotten", _RECEIVE, f"{_COMMITMENTS}._forget", after=True, need=Need.COMMITMENT),
     Point("receive.heard", _RECEIVE, "covnode.store.arrivals:record", after=False),
     Point("receive.record.uncommitted", _RECEIVE, "covnode.store.arrivals:record", after=True),
     Point("receive.recorded", _RECEIVE, "covnode.wiring.recorder:Recorder._note", after=False),
@@ -79,6 +90,14 @@ POINTS = (
     Point("receive.analysis.uncommitted", _RECEIVE, "covnode.store.analyses:open_analysis", after=True),
     Point("receive.enqueue.uncommitted", _RECEIVE, _ENQUEUE, after=True),
     Point("receive.handed_over", _RECEIVE, f"{_INTAKE}.hand_over", after=True),
+    Point(
+        "receive.quarantine.uncommitted",
+        _RECEIVE,
+        "covnode.store.series:quarantine",
+        after=True,
+        need=Need.REFUSED_SERIES,
+    ),
+    Point("receive.quarantined", _RECEIVE, f"{_INTAKE}.quarantine", after=True, need=Need.REFUSED_SERIES),
     Point("work.claiming", _WORK, f"{_ANALYSES}.claim", after=False),
     Point("work.claim.uncommitted", _WORK, "covnode.store.analyses:claim", after=True),
     Point("work.claimed", _WORK, f"{_ANALYSES}.claim", after=True),
@@ -122,4 +141,13 @@ POINTS = (
     Point(
         "send.reaped", _SEND, "covnode.queue.engine:DbosRunner.recover", after=True, need=Need.WORKER_LOST, also=_WORK
     ),
+    Point(
+        "send.requeue.uncommitted",
+        _SEND,
+        "covnode.store.requeue:enqueue_again",
+        after=True,
+        need=Need.JOB_LOST,
+        also=_WORK,
+    ),
+    Point("send.requeued", _SEND, "covnode.wiring.node:requeue_lost", after=True, need=Need.JOB_LOST, also=_WORK),
 )

@@ -26,6 +26,9 @@ def program(name: str) -> str:
     return found
 
 
+_WITHIN_S = "180"
+
+
 class PostgresqlServer:
     """A server on a port and in a folder of its own; it refuses to run as root, so it runs as its own user then.
 
@@ -49,7 +52,7 @@ class PostgresqlServer:
         self._run(program("initdb"), "-D", data, "-A", "trust", "-U", "covnode", "--no-sync")
         with (self._folder / "data" / "pg_hba.conf").open("a", encoding="ascii") as trusted:
             trusted.write("host all all samenet trust\n")
-        self._control = (program("pg_ctl"), "-D", data, "-l", str(self._folder / "log"), "-w")
+        self._control = (program("pg_ctl"), "-D", data, "-l", str(self._folder / "log"), "-w", "-t", _WITHIN_S)
 
     def _run(self, *command: str) -> None:
         quiet = subprocess.DEVNULL

@@ -1,7 +1,8 @@
 """What became of each series, proved by the objects at the PACS and, where there are none, by a dead letter's reason.
 
 Answered with Success implies: exactly one SEG and one SR that name all answered instances as their source, or a dead
-letter with a reason. Objects of an earlier revision name fewer instances; each of them may be there once too.
+letter with a reason. Objects of an earlier revision name fewer instances; each of them may be there once too. A storage
+commitment that was asked for has been reported.
 """
 
 from collections import defaultdict
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from covnode.chaos.pacs import StoredObject
 from covnode.chaos.pushes import PushedSeries
-from covnode.records.job import AnalysisState, DeliveryState, SeriesState
+from covnode.records.job import OPEN_ANALYSES, OPEN_DELIVERIES, PARKED_DELIVERIES, AnalysisState, Job, SeriesState
 from covnode.store import requeue
 from covnode.store.tables import AnalysisRow, DeliveryRow, SeriesRow, StudyRow
 
@@ -29,6 +30,7 @@ class Fate(StrEnum):
     DELIVERED = "delivered"
     DEAD_LETTER = "dead letter"
     UNANSWERED = "not answered"
+    UNCOMMITTED = "not committed"
     LOST = "lost"
     DUPLICATED = "duplicated"
     CONTRADICTED = "contradicted"
@@ -56,24 +58,46 @@ class SeriesFate:
     resent: int
 
 
-def dead_letter(session: Session, study_digest: str) -> str | None:
-    """Return why the series of a study ended without a result, as the node's tables have it; None: it did not."""
+@dataclass(frozen=True)
+class Standing:
+    """How a series stands in the node's tables.
+
+    Attributes
+    ----------
+    is_open
+        Whether anything of it is still to be done.
+    letter
+        Why it ended without a result; None: it did not.
+    job
+        The newest job of its analysis; None: that is not there yet, or has ended.
+    """
+
+    is_open: bool
+    letter: str | None = None
+    job: Job | None = None
+
+
+def standing(session: Session, study_digest: str) -> Standing:
+    """Return how the series of a study stands."""
     of_study = sa.select(SeriesRow).join(StudyRow, StudyRow.study_id == SeriesRow.study_id)
     series = session.scalars(of_study.where(StudyRow.study_digest == study_digest)).first()
-    if series is None:
-        return None
+    if series is None or series.state in _ON_ITS_WAY:
+        return Standing(is_open=True)
     if series.state in _STOPPED:
-        return f"{series.state}: {series.reason}"
+        return Standing(is_open=False, letter=f"{series.state}: {series.reason}")
     of_revision = sa.and_(AnalysisRow.series_id == series.series_id, AnalysisRow.revision == series.revision)
     analysis = session.scalars(sa.select(AnalysisRow).where(of_revision)).first()
     if analysis is None:
-        return None
+        return Standing(is_open=True)
+    if analysis.state in OPEN_ANALYSES:
+        return Standing(is_open=True, job=requeue.job_of(analysis))
     if analysis.state in {AnalysisState.FAILED, AnalysisState.NOT_ANALYSED}:
-        return f"{analysis.state}: {analysis.reason}"
-    stopped = DeliveryRow.state.in_((DeliveryState.BLOCKED, DeliveryState.FAILED))
-    deliveries = sa.select(DeliveryRow).where(DeliveryRow.analysis_id == analysis.analysis_id, stopped)
-    delivery = session.scalars(deliveries).first()
-    return None if delivery is None else f"delivery {delivery.state}: {delivery.reason}"
+        return Standing(is_open=False, letter=f"{analysis.state}: {analysis.reason}")
+    of_analysis = sa.select(DeliveryRow).where(DeliveryRow.analysis_id == analysis.analysis_id)
+    deliveries = session.scalars(of_analysis).all()
+    stopped = next((row for row in deliveries if row.state in PARKED_DELIVERIES), None)
+    letter = None if stopped is None else f"delivery {stopped.state}: {stopped.reason}"
+    return Standing(any(row.state in OPEN_DELIVERIES for row in deliveries), letter)
 
 
 def is_at_work(session: Session) -> bool:
@@ -87,16 +111,22 @@ def is_delivered(series: PushedSeries, stored: Sequence[StoredObject]) -> bool:
     return {item.modality for item in stored if item.made_of == series.answered} >= set(_EXPECTED)
 
 
-def judge(series: PushedSeries, stored: Sequence[StoredObject], letter: str | None) -> SeriesFate:
+def judge(
+    series: PushedSeries, stored: Sequence[StoredObject], letter: str | None, *, has_committed: bool = True
+) -> SeriesFate:
     """Judge one series by everything that came to the PACS of its study.
 
     Parameters
     ----------
     letter
-        As `dead_letter` has it.
+        As `Standing` has it.
+    has_committed
+        Whether the storage of all its instances was committed to, if that was asked for.
     """
     distinct = {item.sop_instance_uid for item in stored}
     fate, reason = _fate(series, stored, letter)
+    if fate in GOOD and not has_committed:
+        fate, reason = Fate.UNCOMMITTED, "no report of storage commitment names all its instances as stored"
     return SeriesFate(
         number=series.number,
         instances=len(series.files),

@@ -1,19 +1,21 @@
 """Series of small phantoms, each a study of its own, pushed as a modality would: until every instance is answered for.
 
-Made of covnode.learn's phantoms; goes to the node by C-STORE. What it answers with Success is what must not be lost.
+Made of covnode.learn's phantoms; goes to the node by C-STORE or STOW-RS. What it answers with Success is what must not
+be lost.
 """
 
-import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import CTImageStorage, generate_uid
 
+from covnode.chaos.points import Need
+from covnode.chaos.requests import ask_to_commit, store_by_http
 from covnode.deliver.scu import send
 from covnode.dicom.association import Destination
 from covnode.errors import DeliveryRefused, TransientError
@@ -26,6 +28,7 @@ _BODIES = 4
 _TOO_FEW = 4
 _AGAIN_S = 0.3
 _ANSWER_S = 20.0
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass
@@ -36,6 +39,12 @@ class PushedSeries:
     ----------
     files
         By SOP Instance UID, in the order in which they are sent.
+    by_stow
+        Sent by STOW-RS, and not by C-STORE.
+    transaction_uid
+        Of the storage commitment that is asked for once all is sent; None: it is not.
+    is_asked_for
+        Whether the node took that request, or there is none to make.
     answered
         SOP Instance UIDs that the node answered for with Success.
     refusals
@@ -47,10 +56,36 @@ class PushedSeries:
     number: int
     study_uid: str
     files: dict[str, Path]
+    by_stow: bool = False
+    transaction_uid: str | None = None
     pushed_at_s: float = field(default_factory=time.monotonic)
     answered: set[str] = field(default_factory=set)
+    is_asked_for: bool = False
     refusals: int = 0
     settled_at_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Where the node takes instances in.
+
+    Attributes
+    ----------
+    stow_port
+        Of STOW-RS; 0: it does not listen for that.
+    commitment_ae_title
+        Who asks for storage commitment, and is told at its own address.
+    """
+
+    ae_title: str
+    port: int
+    stow_port: int
+    commitment_ae_title: str
+
+    @property
+    def dicom(self) -> Destination:
+        """As an SCU wants it."""
+        return Destination("node", self.ae_title, _LOOPBACK, self.port, _ANSWER_S)
 
 
 @cache
@@ -59,28 +94,43 @@ def _body(seed: int) -> Phantom:
 
 
 class Modality:
-    """Makes series and pushes them; its methods may be called by several threads."""
+    """Makes series and pushes them; its methods may be called by several threads.
 
-    def __init__(self, folder: Path, destination: Destination, stopping: threading.Event) -> None:
+    Parameters
+    ----------
+    numbers
+        Of the series.
+    """
+
+    def __init__(self, folder: Path, doors: Doors, numbers: Iterator[int], stopping: threading.Event) -> None:
         self._folder = folder
-        self._destination = destination
+        self._doors = doors
+        self._numbers = numbers
         self._stopping = stopping
-        self._numbers = itertools.count(1)
         self.series: list[PushedSeries] = []
 
-    def make(self, *, unusable: bool = False) -> PushedSeries:
-        """Write a series to disk; an unusable one has fewer slices than an analysis takes."""
+    def make(self, need: Need = Need.SERIES) -> PushedSeries:
+        """Write a series to disk, of the kind that a point needs to be reached."""
         number = next(self._numbers)
-        study_uid = generate_uid(prefix=None, entropy_srcs=[str(self._folder), str(number)])
-        attributes = {"StudyInstanceUID": study_uid, "PatientID": f"CHAOS-{number}"}
+        uids = (generate_uid(prefix=None, entropy_srcs=[str(self._folder), str(number), of]) for of in ("study", "ask"))
+        study_uid, transaction_uid = map(str, uids)
+        attributes: dict[str, object] = {"StudyInstanceUID": study_uid, "PatientID": f"CHAOS-{number}"}
+        if need is Need.REFUSED_SERIES:
+            attributes["BurnedInAnnotation"] = "YES"
         written = write_phantom(_body(number % _BODIES), self._folder / f"{number:04d}", attributes=attributes).dicom
-        files = {_sop_instance_uid(path): path for path in written[: _TOO_FEW if unusable else None]}
-        series = PushedSeries(number, str(study_uid), files)
+        sent = written[: _TOO_FEW if need is Need.UNUSABLE_SERIES else None]
+        series = PushedSeries(
+            number,
+            study_uid,
+            {_sop_instance_uid(path): path for path in sent},
+            by_stow=need is Need.STOW,
+            transaction_uid=transaction_uid if need is Need.COMMITMENT else None,
+        )
         self.series.append(series)
         return series
 
     def push(self, series: PushedSeries, *, but: int = 0) -> None:
-        """Send what is not answered for yet, again and again.
+        """Send what is not answered for yet, again and again; then have its storage committed to, if that is wanted.
 
         Parameters
         ----------
@@ -88,24 +138,32 @@ class Modality:
             So many of the last instances are kept back.
         """
         wanted = list(series.files.items())[: len(series.files) - but]
+
         while not self._stopping.is_set():
             left = {path: uid for uid, path in wanted if uid not in series.answered}
-            if not left:
+            if not left and (but or series.is_asked_for):
                 return
             try:
-                send("CHAOS", self._destination, list(left), partial(_answered, series, left))
+                self._send(series, left) if left else self._ask(series)
             except (TransientError, DeliveryRefused):
                 series.refusals += 1
                 self._stopping.wait(_AGAIN_S)
 
+    def _send(self, series: PushedSeries, left: Mapping[Path, str]) -> None:
+        if series.by_stow:
+            series.answered |= store_by_http(self._doors.stow_port, list(left), _ANSWER_S)
+        else:
+            send("CHAOS", self._doors.dicom, list(left), partial(_answered, series, left))
+
+    def _ask(self, series: PushedSeries) -> None:
+        if series.transaction_uid is not None:
+            classes = {uid: str(CTImageStorage) for uid in series.files}
+            ask_to_commit(self._doors.commitment_ae_title, self._doors.dicom, series.transaction_uid, classes)
+        series.is_asked_for = True
+
 
 def _answered(series: PushedSeries, uids: Mapping[Path, str], path: Path, _status: int) -> None:
     series.answered.add(uids[path])
-
-
-def modality_of(folder: Path, ae_title: str, port: int, stopping: threading.Event) -> Modality:
-    """Return a modality that pushes to a node on the loopback address."""
-    return Modality(folder, Destination("node", ae_title, "127.0.0.1", port, _ANSWER_S), stopping)
 
 
 def _sop_instance_uid(path: Path) -> str:

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +38,15 @@ class DiskRun:
     stale_writes: tuple[str, ...] = ()
 
 
-def run_small_disk(folder: Path, new_ground: Callable[[Path], Ground]) -> DiskRun:
-    """Run the case in a folder whose home is mounted, and unmounted at the end; the log lies beside it."""
-    disk = folder / "home"
+def run_small_disk(ground: Ground) -> DiskRun:
+    """Run the case on a node whose home is mounted, and unmounted at the end; its log lies beside it."""
+    disk = ground.home
     disk.mkdir(parents=True)
     because = _mount(disk)
     if because is not None:
         return DiskRun(not_run_because=because)
     try:
-        with new_ground(folder) as ground:
+        with ground:
             refusals = _fill_while_at_work(disk, ground)
             ground.wait_idle()
             fates = tuple(map(ground.fate_of, ground.modality.series))

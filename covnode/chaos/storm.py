@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from covnode.chaos.ground import Ground
-from covnode.chaos.plan import Case, Plan, chains, find
+from covnode.chaos.plan import Case, NodePlan, chains, find
 from covnode.chaos.points import OF_JOBS, Need
 from covnode.chaos.pushes import PushedSeries
 from covnode.chaos.switches import Action, Firing
 
 FROZEN_S = 15.0
-_FIRES_S = 120.0
+_FIRES_S = 400.0
 _PUSHES = 3
 
 
@@ -32,12 +32,15 @@ class CaseRun:
     ----------
     firings
         One for each time that the point was reached.
+    node
+        Name of the node that it was done to.
     series
         Number of the series that was pushed for it, or was on its way by then.
     took_s
         Until the point was reached and what belongs to it was done.
     """
 
+    node: str
     case: Case
     firings: tuple[Firing, ...]
     series: int
@@ -50,7 +53,7 @@ class CaseRun:
 
 
 class Storm:
-    """The cases against one node.
+    """What a plan has done to one node.
 
     Parameters
     ----------
@@ -58,22 +61,22 @@ class Storm:
         Is told of each case that is over.
     """
 
-    def __init__(self, ground: Ground, tell: Callable[[CaseRun], None]) -> None:
+    def __init__(self, ground: Ground, plan: NodePlan, tell: Callable[[CaseRun], None]) -> None:
         self._ground = ground
+        self._plan = plan
         self._tell = tell
         self._frozen: set[int] = set()
         self._pacs = threading.Lock()
 
-    def run(self, plan: Plan) -> list[CaseRun]:
+    def run(self) -> list[CaseRun]:
         """Run all cases, and return when nothing is on its way through the node any more, or stands too long."""
         try:
-            with ThreadPoolExecutor(len(plan.lanes)) as pool:
+            with ThreadPoolExecutor(len(self._plan.lanes)) as pool:
                 try:
-                    runs = [run for lane in pool.map(self._lane, plan.lanes) for run in lane]
+                    runs = [run for lane in pool.map(self._lane, self._plan.lanes) for run in lane]
                 except BaseException:
                     self._ground.stopping.set()
                     raise
-            runs += self._lane(plan.alone)
         finally:
             for pid in list(self._frozen):
                 self._thaw(pid)
@@ -95,7 +98,7 @@ class Storm:
     def _run(self, case: Case, pushed: list[PushedSeries], until_settled: contextlib.ExitStack) -> CaseRun:
         started_s = time.monotonic()
         firings: list[Firing] = []
-        with self._need(case):
+        with self._need(case, pushed):
             for _ in range(case.times):
                 self._ground.switches.arm(case.point.name, case.action)
                 firing = self._reached(case, pushed)
@@ -108,7 +111,7 @@ class Storm:
                 if case.action is Action.FREEZE and case.point.role in OF_JOBS:
                     until_settled.enter_context(self._ground.standby(case.point.role))
                 self._finish(case, firing)
-        run = CaseRun(case, tuple(firings), pushed[-1].number, time.monotonic() - started_s)
+        run = CaseRun(self._plan.name, case, tuple(firings), pushed[-1].number, time.monotonic() - started_s)
         self._tell(run)
         return run
 
@@ -117,19 +120,17 @@ class Storm:
         point, ground = case.point.name, self._ground
         for _ in range(_PUSHES):
             if not pushed or ground.has_settled(pushed[-1]):
-                series = ground.modality.make(unusable=case.point.need is Need.UNUSABLE_SERIES)
+                series = ground.modality.make(case.point.need)
                 pushed.append(series)
                 self._push(series, but=int(case.late_slice))
             series = pushed[-1]
-            ground.wait_for(partial(self._is_over, point, series), _FIRES_S)
+            ground.wait_for(
+                partial(ground.switches.firing, point), _FIRES_S, unless=partial(ground.has_settled, series)
+            )
             firing = ground.switches.firing(point)
             if firing is not None or not ground.has_settled(series):
                 return firing
         return None
-
-    def _is_over(self, point: str, series: PushedSeries) -> bool:
-        """Whether the point was reached, or the series came to its end without it."""
-        return self._ground.switches.firing(point) is not None or self._ground.has_settled(series)
 
     def _push(self, series: PushedSeries, *, but: int = 0) -> None:
         """Push in a thread of its own: it may last until the node is back."""
@@ -145,7 +146,7 @@ class Storm:
             self._ground.database.cut(lambda: self._ground.switches.release(case.point.name))
 
     @contextlib.contextmanager
-    def _need(self, case: Case) -> Iterator[None]:
+    def _need(self, case: Case, pushed: list[PushedSeries]) -> Iterator[None]:
         """Bring about what must be for the point to be reached."""
         switches = self._ground.switches
         if case.point.need is Need.PACS_AWAY:
@@ -160,6 +161,12 @@ class Storm:
             yield
         elif case.point.need is Need.WORKER_LOST:
             switches.arm(find("work.claimed").name, Action.LOST)
+            yield
+        elif case.point.need is Need.JOB_LOST:
+            pushed.append(self._ground.modality.make())
+            with self._ground.paused():
+                self._push(pushed[-1])
+                self._ground.wait_for(partial(self._ground.has_lost_job, pushed[-1]), _FIRES_S)
             yield
         else:
             yield

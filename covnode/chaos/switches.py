@@ -23,6 +23,7 @@ STANDBY = "COVNODE_CHAOS_STANDBY"
 
 _HOLD_S = 60.0
 _LOOK_S = 0.02
+_STOPS_WITHIN_S = 1.0
 
 
 class Action(StrEnum):
@@ -117,3 +118,5 @@ def _do(action: Action, go: Path) -> None:
             time.sleep(_LOOK_S)
         return
     os.kill(os.getpid(), signal.SIGSTOP if action is Action.FREEZE else signal.SIGKILL)
+    # Another thread may be the one that takes the signal, and this one would run on until all are stopped.
+    time.sleep(_STOPS_WITHIN_S)

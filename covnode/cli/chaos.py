@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,8 +29,8 @@ def chaos(
         bool,
         typer.Option(
             "--quick/--full",
-            help="Kill -9 at every transition and some of the rest, in about 5 minutes; or everything at every "
-            "transition, in about an hour.",
+            help="Kill -9 at every transition and some of the rest, in about 4 minutes; or everything at every "
+            "transition, in less than an hour.",
         ),
     ] = True,
     postgresql: Annotated[
@@ -71,8 +71,10 @@ def chaos(
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]  # what overrides the configuration of the site's node is not for this one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that the node ends with it
-    stderr.print(f"{len(plan.cases)} cases; the node's log: {folder / 'storm' / 'home.log'}", highlight=False)
-    certificate = certify(plan, Surroundings(folder, new_node, NODE_AE, free_port), _tell, postgresql=postgresql)
+    stderr.print(
+        f"{len(plan.cases)} cases on {len(plan.nodes)} nodes; their logs: {folder}/*/home.log", highlight=False
+    )
+    certificate = certify(plan, Surroundings(folder, new_node, NODE_AE, _new_ports()), _tell, postgresql=postgresql)
     if out is not None:
         out.write_text(json.dumps(certificate.as_json(), indent=2) + "\n", encoding="utf-8")
     if as_json:
@@ -85,10 +87,23 @@ def chaos(
         shutil.rmtree(folder)
 
 
-def new_node(root: Path, environment: Mapping[str, str], module: str) -> LocalNode:
+def new_node(root: Path, port: int, environment: Mapping[str, str], module: str) -> LocalNode:
     """Return a node of this machine whose processes are run from a module of the chaos."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    return LocalNode(root, environment=environment, module=module)
+    return LocalNode(root, port, environment, module)
+
+
+def _new_ports() -> Callable[[], int]:
+    """Return what names a free port, and none twice: a node listens on its own only later."""
+    named: set[int] = set()
+
+    def new_port() -> int:
+        while (port := free_port()) in named:
+            pass
+        named.add(port)
+        return port
+
+    return new_port
 
 
 def _tell(run: "CaseRun") -> None:

@@ -1,6 +1,6 @@
 """A node under chaos with one of its safeguards broken: what the chaos starts as its processes, in the tests alone.
 
-``BROKEN_SAFEGUARD`` names which: the reaper, the fencing or the transaction.
+``BROKEN_SAFEGUARD`` names which: the reaper, the fencing, the transaction or the commitment.
 """
 
 import os
@@ -11,7 +11,7 @@ from covnode.chaos import entry
 from covnode.queue import leases
 from covnode.store import analyses, sessions
 from covnode.store.tables import AnalysisRow
-from covnode.wiring import node
+from covnode.wiring import commitments, node
 
 
 def break_reaper():
@@ -33,7 +33,22 @@ def break_transaction():
     node.transactions = transactions
 
 
-BREAKS = {"reaper": break_reaper, "fencing": break_fencing, "transaction": break_transaction}
+def break_commitment():
+    """What was asked for before a restart is not taken up again."""
+
+    def run(self, stopping):
+        while not stopping.wait(0.1):
+            self._start_due()
+
+    commitments.Commitments.run = run
+
+
+BREAKS = {
+    "reaper": break_reaper,
+    "fencing": break_fencing,
+    "transaction": break_transaction,
+    "commitment": break_commitment,
+}
 
 if __name__ == "__main__":
     BREAKS[os.environ["BROKEN_SAFEGUARD"]]()

@@ -1,4 +1,4 @@
-"""``covnode chaos`` fails when the reaper, the fencing or the transaction is broken, and its failpoints are its own."""
+"""``covnode chaos`` fails when a safeguard of the node is broken, and its failpoints are its own."""
 
 import json
 import os
@@ -36,16 +36,17 @@ def run_broken(tmp_path, monkeypatch):
 @pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("safeguard", "point", "action"),
+    ("safeguard", "point", "action", "fate"),
     [
-        ("reaper", "work.claimed", Action.LOST),
-        ("transaction", "receive.hand_over.uncommitted", Action.KILL),
+        ("reaper", "work.claimed", Action.LOST, Fate.LOST),
+        ("transaction", "receive.hand_over.uncommitted", Action.KILL, Fate.LOST),
+        ("commitment", "receive.commitment.heard", Action.KILL, Fate.UNCOMMITTED),
     ],
 )
-def test_a_node_that_loses_series_fails(safeguard, point, action, run_broken):
+def test_a_node_that_loses_what_it_answered_for_fails(safeguard, point, action, fate, run_broken):
     certificate = run_broken(safeguard, point, action)
     assert all(run.has_fired for run in certificate.runs)
-    assert [fate.fate for fate in certificate.fates] == [Fate.LOST]
+    assert [fate.fate for fate in certificate.fates] == [fate]
     assert certificate.failures
 
 

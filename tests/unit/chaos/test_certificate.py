@@ -16,7 +16,7 @@ from covnode.chaos.switches import Action, Firing
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 DELIVERED = SeriesFate(1, 12, 12, Fate.DELIVERED, "", objects=2, resent=1)
 CASE = Case(find("work.claimed"), Action.KILL)
-RUN = CaseRun(CASE, (Firing(7, Action.KILL, 1.0),), 1, 9.0)
+RUN = CaseRun("kill-1", CASE, (Firing(7, Action.KILL, 1.0),), 1, 9.0)
 DISK = DiskRun(None, 3, (replace(DELIVERED, number=1),))
 PASSED = Certificate("quick", "SQLite 3", NOW, NOW + timedelta(seconds=9), (RUN,), ((1,),), (DELIVERED,), (), DISK)
 
@@ -29,6 +29,7 @@ def test_a_good_run_passes_and_the_text_says_what_became_of_the_series():
     assert "in flight: 1 delivered" in text
     assert document["verdict"] == "passed"
     assert document["cases"][0] == {
+        "node": "kill-1",
         "case": "work.claimed kill",
         "point": "work.claimed",
         "role": "work",

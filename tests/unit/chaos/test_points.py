@@ -9,7 +9,7 @@ from covnode.chaos.failpoints import find, install
 from covnode.chaos.journal import CLAIMS, WRITES
 from covnode.chaos.plan import chains, full, narrowed, quick
 from covnode.chaos.plan import find as find_point
-from covnode.chaos.points import POINTS, Role
+from covnode.chaos.points import POINTS, Need, Role
 from covnode.chaos.switches import Action, Switches
 from covnode.errors import ConfigurationError
 from covnode.store.analyses import MAX_ATTEMPTS
@@ -42,22 +42,38 @@ def test_quick_kills_at_every_transition_and_full_does_everything_there():
     assert {case.action for case in quick().cases} == set(Action)
 
 
-def test_no_lane_shares_a_role_with_another():
-    roles = [{case.point.role for case in lane} for lane in full().lanes]
-    assert sum(map(len, roles)) == len(set().union(*roles)) == len(Role)
+@pytest.mark.parametrize("plan", [quick(), full()], ids=["quick", "full"])
+def test_no_lane_shares_a_role_with_another_of_its_node(plan):
+    for node in plan.nodes:
+        roles = [{case.point.role for case in lane} for lane in node.lanes]
+        assert all(roles)
+        assert len(roles) == 1 or sum(map(len, roles)) == len(set().union(*roles))
+    names = [node.name for node in plan.nodes]
+    assert len(names) == len(set(names))
+    cases = [case.name for case in plan.cases]
+    assert len(cases) == len(set(cases))
+
+
+def test_what_is_in_the_way_of_other_cases_has_no_lane_beside_it():
+    for plan in (quick(), full()):
+        for node in plan.nodes:
+            needs = {case.point.need for case in node.cases}
+            if needs & {Need.WORKER_LOST, Need.JOB_LOST} or Action.CUT in {case.action for case in node.cases}:
+                assert len(node.lanes) == 1
 
 
 def test_only_kills_share_a_series_and_none_is_hit_so_often_that_it_is_given_up():
     for plan in (quick(), full()):
-        for lane in plan.lanes:
+        for lane in (lane for node in plan.nodes for lane in node.lanes):
             groups = list(chains(lane))
             assert [case for group in groups for case in group] == list(lane)
             for group in groups:
                 assert len(group) == 1 or {case.action for case in group} == {Action.KILL}
+                assert len({case.point.need for case in group}) == 1
                 before = {f"{role}.{what}" for role in ("work", "send") for what in ("claiming", "claim.uncommitted")}
                 counted = [case for case in group if case.point.name not in before]
                 assert sum(case.point.role in {Role.WORK, Role.INFER, Role.SEND} for case in counted) < MAX_ATTEMPTS
-    assert max(len(group) for lane in quick().lanes for group in chains(lane)) > 3
+    assert max(len(group) for node in quick().nodes for lane in node.lanes for group in chains(lane)) > 3
 
 
 def test_a_plan_is_narrowed_to_points_and_actions():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from covnode.chaos.pacs import StoredObject
-from covnode.chaos.proof import Fate, judge
+from covnode.chaos.proof import GOOD, Fate, judge
 from covnode.chaos.pushes import PushedSeries
 
 IMAGES = ("1.1", "1.2", "1.3")
@@ -53,6 +53,12 @@ def test_the_fate_follows_from_what_is_at_the_pacs(objects, letter, fate):
 def test_a_resend_of_the_same_bytes_is_counted_apart():
     found = judge(series(), (SEG, SEG, SR, SEG), None)
     assert (found.objects, found.resent) == (2, 2)
+
+
+def test_a_storage_commitment_that_was_asked_for_and_not_reported_is_a_failure():
+    assert judge(series(), (SEG, SR), None, has_committed=False).fate is Fate.UNCOMMITTED
+    assert judge(series(), (), None, has_committed=False).fate is Fate.LOST
+    assert Fate.UNCOMMITTED not in GOOD
 
 
 def test_what_was_not_answered_for_is_no_success():
