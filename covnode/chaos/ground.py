@@ -277,7 +277,10 @@ class Ground:
     def has_lost_job(self, series: PushedSeries) -> bool:
         """Whether there is an analysis of the series that is open and has no job."""
         job = self._standing(series).job
-        return job is not None and bool(DbosQueue(self._engine).ended([job]))
+        if job is None:
+            return False
+        with self._transaction() as session:
+            return not session.scalar(sa.select(DbosQueue(self._engine).holds(sa.literal(job.job_id))))
 
     def _standing(self, series: PushedSeries) -> Standing:
         try:
