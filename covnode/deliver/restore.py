@@ -6,6 +6,7 @@ writes an object that would refer to something the PACS does not have.
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,7 +165,8 @@ def _original_character_set(identity: Identity) -> list[str]:
 
 
 def _write(result: FileDataset, target: Path) -> None:
-    draft = target.with_name(f".{target.name}.draft")
+    # Of its own: a sender that was frozen may wake and write while another, which took over, does.
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}.draft")
     try:
         with draft.open("wb") as file:
             dcmwrite(file, result, enforce_file_format=True)

@@ -41,6 +41,10 @@ class DeliveryRecords(Protocol):
 class DeliverySteps(Protocol):
     """The stages of a delivery."""
 
+    def unsent(self, claim: DeliveryClaim) -> set[ObjectKind]:
+        """Return what this destination is to get and is not known to hold."""
+        ...
+
     def restore(self, claim: DeliveryClaim) -> Mapping[ObjectKind, Path]:
         """Write the final bytes of the objects that this destination gets, under the patient's own identity."""
         ...
@@ -73,12 +77,13 @@ class DeliveryJob:
 
     def _attempt(self, claim: DeliveryClaim) -> None:
         log = get_logger().bind(delivery_id=claim.delivery_id, destination=claim.destination, attempt=claim.attempt)
-        if claim.crashes >= MAX_CRASHES:
-            reason = f"given up: {claim.crashes} times in a row the sender died while it sent this"
-            self.records.end(claim, DeliveryState.FAILED, "given_up", reason)
-            log.error("delivery_failed", error="given_up", reason=reason)
-            return
         try:
+            # Where the destination holds everything, the sender died of something else, or beside it.
+            if claim.crashes >= MAX_CRASHES and self.steps.unsent(claim):
+                reason = f"given up: {claim.crashes} times in a row the sender died while it sent this"
+                self.records.end(claim, DeliveryState.FAILED, "given_up", reason)
+                log.error("delivery_failed", error="given_up", reason=reason)
+                return
             objects = self.steps.restore(claim)
             self.steps.check(claim, objects)
             unsent = {kind: path for kind, path in objects.items() if kind not in claim.delivered}

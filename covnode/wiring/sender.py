@@ -169,6 +169,11 @@ class DeliveryStages:
     node: Node
     vault: IdentityVault
 
+    def unsent(self, claim: DeliveryClaim) -> set[ObjectKind]:
+        """Return what this destination is to get and is not known to hold."""
+        stored = load_result(_result_folder(self.node, claim))
+        return objects_for(stored, self._peer(claim), claim.delivered).keys() - claim.delivered
+
     def restore(self, claim: DeliveryClaim) -> Mapping[ObjectKind, Path]:
         """Write the final bytes into the delivery's folder of the outbox; what lies there is what leaves."""
         stored = load_result(_result_folder(self.node, claim))

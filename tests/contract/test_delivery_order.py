@@ -39,6 +39,9 @@ class Sends:
         self._now = 0
         self._lock = threading.Lock()
 
+    def unsent(self, claim):
+        return {ObjectKind.SEG}
+
     def restore(self, claim):
         return {ObjectKind.SEG: Path("seg.dcm")}
 

@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SegmentationStor
 
 from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
+from covnode.deliver import restore
 from covnode.deliver.restore import restore_identity
 from covnode.errors import DeliveryRefused
 from covnode.records.series import ReceivedInstance, ReceivedSeries
@@ -342,3 +343,23 @@ def test_the_sop_class_of_the_round_trip_is_a_segmentation(tmp_path):
     assert [frame.PlanePositionSequence for frame in final.PerFrameFunctionalGroupsSequence] == [
         frame.PlanePositionSequence for frame in dcmread(source).PerFrameFunctionalGroupsSequence
     ]
+
+
+def test_a_sender_that_wakes_within_the_work_of_another_spoils_none_of_it(tmp_path, monkeypatch):
+    source, final, identity = round_trip(tmp_path, [ct_slice(n) for n in range(1, 5)])
+    target = tmp_path / "again.dcm"
+    write = restore.dcmwrite
+
+    def interrupted(file, result, **options):
+        file.write(b"half")
+        file.flush()
+        monkeypatch.setattr(restore, "dcmwrite", write)
+        restore_identity(source, target, identity)
+        assert dcmread(target).SOPInstanceUID == final.SOPInstanceUID
+        file.seek(0)
+        write(file, result, **options)
+
+    monkeypatch.setattr(restore, "dcmwrite", interrupted)
+    restore_identity(source, target, identity)
+    assert target.read_bytes() == (tmp_path / "final.dcm").read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

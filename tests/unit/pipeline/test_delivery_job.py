@@ -17,12 +17,13 @@ OBJECTS = {ObjectKind.SEG: Path("seg.dcm"), ObjectKind.SR: Path("sr.dcm")}
 class Records:
     delivered: frozenset = frozenset()
     gives_up: bool = False
+    crashes: int = 0
     stored_objects: list = field(default_factory=list)
     ended: list = field(default_factory=list)
     postponed: list = field(default_factory=list)
 
     def claim(self, delivery_id, enqueues):
-        return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, 1, NOW, self.delivered)
+        return DeliveryClaim(delivery_id, "ana-1", "ser-1", 1, "pacs", 1, 1, NOW, self.delivered, self.crashes)
 
     def stored(self, claim, kind, status):
         self.stored_objects.append((kind, status))
@@ -46,6 +47,9 @@ class Steps:
     def _fail(self, step):
         if step == self.failing:
             raise self.error
+
+    def unsent(self, claim):
+        return OBJECTS.keys() - claim.delivered
 
     def restore(self, claim):
         self._fail("restore")
@@ -92,6 +96,20 @@ def test_giving_up_is_an_error_in_the_log_and_to_be_tried_again_a_warning(gives_
     logged = capsys.readouterr().out
     assert event in logged
     assert ("error" in logged.split(event)[0]) is gives_up
+
+
+def test_what_three_senders_died_of_is_given_up():
+    records = run(steps := Steps(), Records(crashes=3))
+    assert steps.sent == []
+    ((state, code, reason),) = records.ended
+    assert (state, code) == (DeliveryState.FAILED, "given_up")
+    assert "3 times" in reason
+
+
+def test_what_the_destination_holds_in_full_is_delivered_whoever_died_since():
+    records = run(steps := Steps(), Records(crashes=3, delivered=frozenset(OBJECTS)))
+    assert steps.sent == []
+    assert records.ended == [(DeliveryState.DELIVERED, None, None)]
 
 
 def test_nothing_leaves_that_the_interlock_refuses():
