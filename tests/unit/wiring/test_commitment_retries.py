@@ -51,7 +51,7 @@ def begin():
 
 
 def files(node):
-    return sorted(str(path.relative_to(node.home.commitments)) for path in node.home.commitments.rglob("com-*"))
+    return sorted(str(path.relative_to(node.home.commitments)) for path in node.home.commitments.rglob("com-*.json"))
 
 
 def test_a_request_ends_with_the_report_that_its_peer_takes(tmp_path, database_url, sender, begin):
