@@ -1,8 +1,9 @@
-"""What a disk is asked for: how much room it has, against a watermark, and to keep the names in a folder.
+"""What a disk is asked for: room, against a watermark; that the names in a folder stay; what a file holds.
 
 Called by the gate, the worker, the sender, the doctor, and whoever writes what must outlive a power failure.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,3 +60,15 @@ def sync_folder(folder: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,10 +16,8 @@ from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 from pynetdicom import AE, StoragePresentationContexts, evt
 
-from covnode.chaos.pushes import PushedSeries
+from covnode.chaos.pushes import LOOPBACK, PushedSeries
 from covnode.dicom.dimse import STORAGE_COMMITMENT, SUCCESS, VERIFICATION
-
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class CountingPacs:
     @property
     def address(self) -> str:
         """AE@HOST:PORT."""
-        return f"{self.ae_title}@{_LOOPBACK}:{self.port}"
+        return f"{self.ae_title}@{LOOPBACK}:{self.port}"
 
     def back(self) -> None:
         """Listen."""
@@ -69,7 +67,7 @@ class CountingPacs:
         # The node opens the association, and is its SCP (PS3.7 D.3.3.4).
         entity.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
         entity.start_server(
-            (_LOOPBACK, self.port),
+            (LOOPBACK, self.port),
             block=False,
             evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_N_EVENT_REPORT, self._commit)],
         )

@@ -28,7 +28,7 @@ _BODIES = 4
 _TOO_FEW = 4
 _AGAIN_S = 0.3
 _ANSWER_S = 20.0
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Doors:
     @property
     def dicom(self) -> Destination:
         """As an SCU wants it."""
-        return Destination("node", self.ae_title, _LOOPBACK, self.port, _ANSWER_S)
+        return Destination("node", self.ae_title, LOOPBACK, self.port, _ANSWER_S)
 
 
 @cache

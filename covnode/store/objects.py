@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from covnode.disk import sha256_of
 from covnode.errors import ConfigurationError, StoreAway, TransientError
 from covnode.sections import ObjectsSettings
 
@@ -83,7 +84,7 @@ class ObjectStore:
             The store does not answer, or refuses.
         """
         paths = sorted(folder.iterdir())
-        files = {path.name: _File(path.stat().st_size, _sha256(path)) for path in paths}
+        files = {path.name: _File(path.stat().st_size, sha256_of(path)) for path in paths}
         manifest = msgspec.json.encode(files)
         place = f"{name}/{writer}-{hashlib.sha256(manifest).hexdigest()}"
         with self._answers():
@@ -111,7 +112,7 @@ class ObjectStore:
                 _all(lambda name: self._fetch(f"{place}/{name}", draft / Path(name).name), list(files))
         except FileNotFoundError:
             raise TransientError(f"{place} is not in the object store, or not whole") from None
-        if {path.name: _File(path.stat().st_size, _sha256(path)) for path in draft.iterdir()} != files:
+        if {path.name: _File(path.stat().st_size, sha256_of(path)) for path in draft.iterdir()} != files:
             raise TransientError(f"files of {place} in the object store are not what was put there")
         draft.rename(into)
 
@@ -238,8 +239,3 @@ def _all(step: Callable[[T], object], of: list[T]) -> None:
             done.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

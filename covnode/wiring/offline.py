@@ -4,7 +4,6 @@ De-identified with a key of its own that is thrown away, analysed, identity rest
 the interlock; the objects lie in the caller's folder, under the patient's own identity.
 """
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from covnode.deidentify.engine import deidentify_series
 from covnode.deidentify.keys import PseudonymKeys
 from covnode.deliver.restore import restore_identity
 from covnode.dicom.reading import FolderSeries, find_series
+from covnode.disk import sha256_of
 from covnode.errors import ConfigurationError, DeidentificationRefused, DeliveryRefused, NotDicom, SeriesUnusable
 from covnode.imaging.mask_file import load_masks
 from covnode.interlock.check import check_delivery
@@ -83,7 +83,7 @@ def _analyse_series(
     received = ReceivedSeries(
         series_id=f"series-{number}",
         revision=1,
-        instances=tuple(ReceivedInstance(path, _digest(path)) for path in found.files),
+        instances=tuple(ReceivedInstance(path, sha256_of(path)) for path in found.files),
     )
     try:
         series, identity = deidentify_series(received, scratch / "deidentified", PseudonymKeys.random())
@@ -129,8 +129,3 @@ def _finish(
             shutil.rmtree(out)
             raise
     return objects
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
