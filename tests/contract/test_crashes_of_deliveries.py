@@ -5,6 +5,7 @@ from queued_deliveries import queue_deliveries
 
 from covnode.pipeline.delivery import DeliveryJob
 from covnode.records.job import MAX_CRASHES, DeliveryState
+from covnode.records.result import ObjectKind
 from covnode.store import deliveries, queues, waiting
 from covnode.store.tables import DeliveryRow
 
@@ -95,12 +96,19 @@ class Records:
             deliveries.mark_ended(session, held, state, code, reason)
 
 
+class NothingSent:
+    """The destination holds none of the objects."""
+
+    def unsent(self, claim):
+        return {ObjectKind.SR}
+
+
 def test_what_so_many_senders_died_of_is_a_dead_letter_once_and_begins_anew_by_hand(transaction):
     (delivery_id,) = queue_deliveries(transaction, ("a", "study"))
     for _ in range(MAX_CRASHES):
         claim(transaction, delivery_id)
     for _ in range(2):
-        DeliveryJob(Records(transaction), steps=None).run(delivery_id, 1)
+        DeliveryJob(Records(transaction), NothingSent()).run(delivery_id, 1)
     row = row_of(transaction, delivery_id)
     assert (row.state, row.reason_code) == (DeliveryState.FAILED, "given_up")
     assert "3 times in a row the sender died" in row.reason
