@@ -6,7 +6,6 @@ Each has a network of its own where the machine allows it: see network.
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,22 +71,14 @@ class TwoHosts:
                 shutil.copytree(self.hosts[0].root / "keys", host.root / "keys")
             host.init("--pacs", pacs.address, "--files", str(files), "--database", url)
             host.configure(**{"worker.threads": 1, "receive.processes": 1})
-        self.sent: list[str] = []
         self._heard: list[tuple[str, str]] = []
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                (path,) = self.pacs.wait(1, 3600)
-            except Exception:  # noqa: BLE001 (the test is over)
-                return
-            ds = dcmread(path, stop_before_pixels=True)
-            self._heard.append((str(ds.Modality), str(ds.SOPInstanceUID)))
 
     @property
     def heard(self) -> list[tuple[str, str]]:
         """Return modality and SOP Instance UID of each object that the PACS was sent."""
+        for path in self.pacs.wait(self.pacs.waiting, 1):
+            ds = dcmread(path, stop_before_pixels=True)
+            self._heard.append((str(ds.Modality), str(ds.SOPInstanceUID)))
         return list(self._heard)
 
     def rows(self, query: sa.Select) -> list:

@@ -19,13 +19,15 @@ def run_stand_in_pacs(ae_title: str, address: tuple[str, int], folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     # A stand-in that was started again keeps what it had.
     numbers = itertools.count(sum(1 for _ in folder.iterdir()))
+    telling = threading.Lock()
 
     def on_store(event: evt.Event) -> int:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
         path = folder / f"{dataset.Modality}-{next(numbers)}.dcm"
         dataset.save_as(path, enforce_file_format=True)
-        print(path, flush=True)  # noqa: T201 (the protocol with the parent)
+        with telling:  # a thread for each association: else two lines may run into one
+            print(path, flush=True)  # noqa: T201 (the protocol with the parent)
         return SUCCESS
 
     entity = AE(ae_title=ae_title)
