@@ -33,6 +33,7 @@ SIZE = 128
 MEMORY_BOUND_MIB = 16.0
 _SILENCE_S = 5.0
 _SETTLE_S = 60.0
+_WARM_UPS = 10
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def plan(associations: int) -> list[str]:
 
 def run(soak: Soak, associations: int, count: int) -> bool:
     """Warm up, push, compare; return whether all holds."""
-    soak.push(["", *FAULTS, ""] * 2, count // 4)
+    # Until caches and connections are there: a database's cache alone takes some thousand instances to fill.
+    soak.push(["", *FAULTS, ""] * _WARM_UPS, count)
     open_at_once(soak.receiver, 3 * SENDERS)
     before = soak.settled()
     descriptors = {pid: descriptors_of(pid) for pid in before}
