@@ -2,13 +2,14 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test nodes chaos check format models bench-path bench-receive bench-deidentify bench-queue soak-receive soak-hosts fuzz-receive peers constraints clean
+.PHONY: help demo test nodes chaos check format models bench-path bench-receive bench-deidentify bench-queue bench-segment soak-receive soak-hosts fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --root-user-action ignore -c constraints.txt
 FUZZ_S ?= 600
+REAL_SERIES ?= ../shared/data/lung-pet-ct-dx
 PYTEST_ARGS ?= -n auto --dist loadgroup
 
 help: ## List the targets
@@ -53,6 +54,10 @@ bench-deidentify: $(VENV)/.bench ## Measure the de-identification side by side w
 bench-queue: $(VENV)/.runtime ## Measure what the queue costs a job, with few rows and with a million, on SQLite and PostgreSQL
 	@tests/install_peers.sh
 	$(BIN)/python benchmarks/job_queue.py
+
+bench-segment: $(VENV)/.runtime ## Measure the lungs of 300 slices side by side with lungmask's own inference (trains weights for it: minutes)
+	$(BIN)/python -m covnode.learn.train_lungs --out build/r231-phantoms.pth
+	$(BIN)/python benchmarks/segment.py --weights build/r231-phantoms.pth --real $(REAL_SERIES)
 
 soak-receive: $(VENV)/.runtime ## Push 20,000 instances over 200 associations, a tenth of them broken, and look for what is lost or leaks
 	$(BIN)/python benchmarks/soak_receive.py

@@ -112,6 +112,9 @@ class WorkerSettings(Section):
     lungs: Literal["auto", "r231", "density"] = Field(
         default="auto", description="lung segmenter; auto: R231 when its weights are installed, else density"
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of R231 on a CPU; auto: bfloat16 where the CPU has it, three times as fast"
+    )
     timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: the cores, shared by all workers")
     min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the results' disk analyses wait")

@@ -1,25 +1,29 @@
-"""Lungs by the network R231 through lungmask: a CTVolume comes in, a LungMask goes to lesions, measures and report.
+"""Lungs by the network R231: a CTVolume comes in, a LungMask goes to lesions, measures and report.
 
-Used where the weights are installed (Hofmanninger et al., Eur Radiol Exp 2020;4:50). Reads the given file and nothing
-else: never downloads. lungmask takes axial slices from inferior to superior with rows to posterior and columns to the
-patient's left, which is the canonical grid, and calls the right lung 1 and the left one 2, which are Lung's labels.
+Used where the weights are installed (Hofmanninger et al., Eur Radiol Exp 2020;4:50). The network is lungmask's, and so
+is the answer, by an engine of our own. Reads the given file and nothing else: never downloads. The network takes axial
+slices with rows to posterior and columns to the patient's left, which is the canonical grid, and calls the right lung 1
+and the left one 2, which are Lung's labels.
 """
 
-import logging
 import pickle
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 import torch
-from lungmask import LMInferer
+from lungmask.resunet import UNet
+from numpy.typing import NDArray
 
 from covnode.errors import WeightsMismatch
 from covnode.infer.bundles import ModelBundle
+from covnode.infer.label_parts import in_one_piece
 from covnode.infer.plausibility import require_lungs
+from covnode.infer.slice_crops import cut_out, put_back
+from covnode.infer.slice_engines import Precision, engine_for
 from covnode.records.volume import CTVolume, LungMask
 
 CLASSES = 3
-"""Background, right lung, left lung. lungmask reads the number of classes from the file: lobes would pass unseen."""
+"""Background, right lung, left lung."""
 
 
 class R231:
@@ -30,17 +34,23 @@ class R231:
     bundle
         Its weights are a state dictionary of R231 as torch.save writes it.
     slices_at_once
-        What the network gets in one go: decides how much memory it takes, not what it answers.
+        What a CUDA device gets in one go: decides how much memory it takes, not what it answers.
+    precision
+        Of the arithmetic on a CPU.
 
     Raises
     ------
     WeightsMismatch
         When the weights are unreadable or made for another network.
+    ConfigurationError
+        When the CPU does not have the precision.
     """
 
-    def __init__(self, bundle: ModelBundle, device: torch.device, slices_at_once: int) -> None:
+    def __init__(
+        self, bundle: ModelBundle, device: torch.device, slices_at_once: int, precision: Precision = "auto"
+    ) -> None:
         self.identity = bundle.identity
-        self._inferer = _inferer(bundle.weights_path, device, slices_at_once)
+        self._engine = engine_for(_network(bundle), device, slices_at_once, precision)
 
     def segment(self, volume: CTVolume) -> LungMask:
         """Segment both lungs.
@@ -55,20 +65,25 @@ class R231:
         LungsNotFound
             When the network finds too little to be lungs.
         """
-        labels = np.asarray(self._inferer.apply(volume.voxels_hu), dtype=np.uint8)
+        labels = self.labels(volume.voxels_hu)
         require_lungs(labels, volume.voxel_ml)
         return LungMask(labels, self.identity)
 
+    def labels(self, voxels_hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Return 0 or a Lung label for each voxel of a chest CT of shape (k, j, i) on the canonical grid."""
+        slices, boxes = cut_out(voxels_hu)
+        return put_back(in_one_piece(self._engine.classes(slices)), boxes, voxels_hu.shape)
 
-def _inferer(weights: Path, device: torch.device, slices_at_once: int) -> LMInferer:
-    # lungmask writes its progress to stdout, which belongs to the caller's results.
-    logging.getLogger("lungmask").setLevel(logging.WARNING)
+
+def r231_network() -> UNet:
+    """Build R231's network without weights: U-Net of depth 5, float32 (n, 1, 256, 256) -> (n, 3, 256, 256)."""
+    return UNet(n_classes=CLASSES, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
+
+
+def _network(bundle: ModelBundle) -> UNet:
+    network = r231_network()
     try:
-        inferer = LMInferer(modelpath=str(weights), force_cpu=True, batch_size=slices_at_once, tqdm_disable=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError, IndexError) as error:
-        raise WeightsMismatch(f"{weights.name} does not hold the weights of R231") from error
-    if inferer.model.last.out_channels != CLASSES:
-        raise WeightsMismatch(f"{weights.name} knows {inferer.model.last.out_channels} classes, R231 knows {CLASSES}")
-    inferer.device = device
-    inferer.model.to(device)
-    return inferer
+        network.load_state_dict(torch.load(BytesIO(bundle.read_weights()), weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError) as error:
+        raise WeightsMismatch(f"{bundle.manifest.weights} does not hold the weights of R231") from error
+    return network

@@ -76,7 +76,7 @@ def fit(
             inputs, targets = _batch(training, order[start : start + recipe.batch])
             optimiser.zero_grad()
             loss = recipe.loss(network(_varied(inputs, draw))[:, 0], targets)
-            loss.backward()  # type: ignore[no-untyped-call] # torch ships no annotation for it
+            loss.backward()
             optimiser.step()
             total += loss.item() * len(targets)
         schedule.step()

@@ -21,6 +21,7 @@ from covnode.infer.measures import measure
 from covnode.infer.plausibility import cautions as plausibility_cautions
 from covnode.infer.r231 import R231
 from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
+from covnode.infer.slice_engines import Precision
 from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
 from covnode.records.job import AnalysisClaim
 from covnode.records.result import AnalysisResult, ResultObject
@@ -52,13 +53,16 @@ class Models:
 
 # One set alone: those of another plan would hold memory that this one lacks.
 @lru_cache(maxsize=1)
-def load_models(lungs: str, installed_models: Path, device_name: str, slices_at_once: int) -> Models:
-    """Load and verify every model; ``lungs`` is the setting of the worker.
+def load_models(
+    lungs: str, precision: Precision, installed_models: Path, device_name: str, slices_at_once: int
+) -> Models:
+    """Load and verify every model; ``lungs`` and ``precision`` are settings of the worker.
 
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        A model that the settings ask for is not installed, or its weights are not those of its manifest.
+        A model that the settings ask for is not installed, its weights are not those of its manifest, or the CPU lacks
+        the precision.
     """
     device = choose_device(device_name)
     installed = installed_models / R231_FOLDER
@@ -67,7 +71,7 @@ def load_models(lungs: str, installed_models: Path, device_name: str, slices_at_
     wanted = lungs != "density" and installed.exists()
     shipped = shipped_models()
     return Models(
-        r231=R231(load_bundle(installed), device, slices_at_once) if wanted else None,
+        r231=R231(load_bundle(installed), device, slices_at_once, precision) if wanted else None,
         classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
         severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
     )
@@ -96,13 +100,14 @@ def _infer_series(
     out = plan.out
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
-    models = load_models(plan.settings.lungs, plan.installed_models, plan.device, plan.slices_at_once)
+    settings = plan.settings
+    models = load_models(settings.lungs, settings.precision, plan.installed_models, plan.device, plan.slices_at_once)
 
     def lungs_of(volume: CTVolume) -> LungMask:
         return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
 
     def conclude(held: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> AnalysisResult:
-        return _conclude(plan.settings, models, held, volume, lungs, lesions)
+        return _conclude(settings, models, held, volume, lungs, lesions)
 
     def report(
         volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
@@ -111,7 +116,7 @@ def _infer_series(
         return write_objects(volume, lungs, lesions, result, out)
 
     stages = Stages(
-        load=lambda held: load_volume(held, min_slices=plan.settings.min_slices),
+        load=lambda held: load_volume(held, min_slices=settings.min_slices),
         segment_lungs=lungs_of,
         find_lesions=find_lesions,
         conclude=conclude,
@@ -159,5 +164,5 @@ def _conclude(
             *plausibility_cautions(volume, lungs, measures),
             *demonstration,
         ),
-        configuration={"lungs": settings.lungs, "min_slices": settings.min_slices},
+        configuration={"lungs": settings.lungs, "precision": settings.precision, "min_slices": settings.min_slices},
     )

@@ -41,8 +41,8 @@ def test_installed_weights_segment_the_lungs_and_a_flipped_byte_is_found(tmp_pat
     assert bundle.manifest.version.startswith("lungmask 0.2.")
     assert bundle.manifest.training_data == "unknown: not the published weights of R231"
     assert [known.bundle.manifest.name for known in known_models(home) if known.installed] == ["R231"]
-    assert load_models("auto", home.models, "cpu", 1).r231.identity.sha256 == digest
-    assert load_models("density", home.models, "cpu", 1).r231 is None
+    assert load_models("auto", "float32", home.models, "cpu", 1).r231.identity.sha256 == digest
+    assert load_models("density", "auto", home.models, "cpu", 1).r231 is None
 
     raw = bytearray(bundle.weights_path.read_bytes())
     raw[1000] ^= 1

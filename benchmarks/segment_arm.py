@@ -1,0 +1,72 @@
+"""One arm of segment.py: loads the weights, then clocks the segmentation of a volume; tells it as JSON on stdout.
+
+python segment_arm.py lungmask|float32|bfloat16 WEIGHTS VOLUME OUT
+"""
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lungmask import LMInferer
+from numpy.typing import NDArray
+
+from covnode.infer.bundles import Manifest, ModelBundle
+from covnode.infer.r231 import R231
+
+Segment = Callable[[NDArray[np.int16]], NDArray[np.uint8]]
+
+
+def lungmask(weights: Path) -> Segment:
+    """Return lungmask's own segmentation, as its users call it."""
+    apply: Segment = LMInferer(modelpath=str(weights), force_cpu=True, tqdm_disable=True).apply
+    return apply
+
+
+def ours(weights: Path, precision: str) -> Segment:
+    """Return covnode's."""
+    manifest = Manifest.model_validate(
+        {
+            "name": "R231",
+            "version": "of the benchmark",
+            "task": "lungs",
+            "weights": weights.name,
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "network": {"name": "lungmask-unet"},
+            "input": {"spacing": "any", "region": "axial slices"},
+            "output": {"meaning": "0 background, 1 right lung, 2 left lung"},
+            "training_data": "phantoms",
+            "licence": "Apache-2.0",
+            "intended_use": "a benchmark",
+            "demonstration": True,
+        }
+    )
+    return R231(ModelBundle(weights.parent, manifest), torch.device("cpu"), 1, precision).labels  # type: ignore[arg-type] # one of two
+
+
+ARMS: dict[str, Callable[[Path], Segment]] = {
+    "lungmask": lungmask,
+    "float32": lambda weights: ours(weights, "float32"),
+    "bfloat16": lambda weights: ours(weights, "bfloat16"),
+}
+
+
+def main() -> None:
+    """Run an arm."""
+    arm, weights, volume, out = sys.argv[1], *map(Path, sys.argv[2:5])
+    segment, voxels_hu = ARMS[arm](weights), np.load(volume)
+    started_s = time.monotonic()
+    labels = segment(voxels_hu)
+    seconds = time.monotonic() - started_s
+    np.save(out, labels)
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": seconds, "peak_gib": peak_gib}))
+
+
+if __name__ == "__main__":
+    main()
