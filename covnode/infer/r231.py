@@ -47,7 +47,7 @@ class R231:
     """
 
     def __init__(
-        self, bundle: ModelBundle, device: torch.device, slices_at_once: int, precision: Precision = "auto"
+        self, bundle: ModelBundle, device: torch.device, slices_at_once: int, precision: Precision
     ) -> None:
         self.identity = bundle.identity
         self._engine = engine_for(_network(bundle), device, slices_at_once, precision)
