@@ -114,7 +114,7 @@ class WorkerSettings(Section):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="float32",
-        description="of R231 on a CPU: float32 answers as lungmask does, bfloat16 moves some voxels of the lungs' border "
+        description="of R231 on a CPU: float32 answers as lungmask does, bfloat16 moves some of the lungs' border "
         "and is several times as fast; auto: bfloat16 where the CPU has it",
     )
     timeout_s: float = Field(default=1800.0, gt=0, description="an analysis that takes longer is stopped")

@@ -46,9 +46,7 @@ class R231:
         When the CPU does not have the precision.
     """
 
-    def __init__(
-        self, bundle: ModelBundle, device: torch.device, slices_at_once: int, precision: Precision
-    ) -> None:
+    def __init__(self, bundle: ModelBundle, device: torch.device, slices_at_once: int, precision: Precision) -> None:
         self.identity = bundle.identity
         self._engine = engine_for(_network(bundle), device, slices_at_once, precision)
 
