@@ -97,7 +97,7 @@ def test_on_torch_it_answers_as_lungmask_does_voxel_for_voxel(weights, volume, e
         "covnode.infer.r231.engine_for",
         lambda network, device, at_once, _precision: TorchEngine(network, device, at_once),
     )
-    answer = R231(bundle_of(weights), torch.device("cpu"), slices_at_once).segment(volume).labels
+    answer = R231(bundle_of(weights), torch.device("cpu"), slices_at_once, "float32").segment(volume).labels
     np.testing.assert_array_equal(answer, expected)
     assert set(np.unique(expected)) == {0, Lung.RIGHT, Lung.LEFT}
     assert answer.dtype == np.uint8
