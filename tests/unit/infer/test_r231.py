@@ -104,7 +104,7 @@ def test_on_torch_it_answers_as_lungmask_does_voxel_for_voxel(weights, volume, e
 
 
 def test_on_the_cpus_own_engine_rounding_alone_makes_a_difference(labels, expected):
-    assert np.count_nonzero(labels != expected) <= 1e-4 * labels.size
+    assert np.count_nonzero(labels != expected) <= 1e-3 * labels.size
 
 
 def test_in_half_the_precision_each_lung_is_nearly_the_same(weights, volume, expected):
