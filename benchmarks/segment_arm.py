@@ -3,10 +3,10 @@
 python segment_arm.py lungmask|float32|bfloat16 WEIGHTS VOLUME OUT
 """
 
-import hashlib
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,11 @@ import torch
 from lungmask import LMInferer
 from numpy.typing import NDArray
 
-from covnode.infer.bundles import Manifest, ModelBundle
+from covnode.disk import sha256_of
+from covnode.home import Home
 from covnode.infer.r231 import R231
+from covnode.infer.slice_engines import Precision
+from covnode.wiring.model_store import install_r231
 
 Segment = Callable[[NDArray[np.int16]], NDArray[np.uint8]]
 
@@ -28,25 +31,11 @@ def lungmask(weights: Path) -> Segment:
     return apply
 
 
-def ours(weights: Path, precision: str) -> Segment:
+def ours(weights: Path, precision: Precision) -> Segment:
     """Return covnode's."""
-    manifest = Manifest.model_validate(
-        {
-            "name": "R231",
-            "version": "of the benchmark",
-            "task": "lungs",
-            "weights": weights.name,
-            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-            "network": {"name": "lungmask-unet"},
-            "input": {"spacing": "any", "region": "axial slices"},
-            "output": {"meaning": "0 background, 1 right lung, 2 left lung"},
-            "training_data": "phantoms",
-            "licence": "Apache-2.0",
-            "intended_use": "a benchmark",
-            "demonstration": True,
-        }
-    )
-    return R231(ModelBundle(weights.parent, manifest), torch.device("cpu"), 1, precision).labels  # type: ignore[arg-type] # one of two
+    with tempfile.TemporaryDirectory(prefix="covnode-bench-") as scratch:
+        bundle = install_r231(Home(Path(scratch)), str(weights), sha256_of(weights), lambda _size: None)
+        return R231(bundle, torch.device("cpu"), 1, precision).labels
 
 
 ARMS: dict[str, Callable[[Path], Segment]] = {

@@ -98,6 +98,10 @@ def has_bfloat16() -> bool:
 
 
 def _element_type(precision: Precision) -> openvino.Type:
-    if precision == "bfloat16" and not has_bfloat16():
+    if precision == "float32":
+        return openvino.Type.f32
+    if has_bfloat16():
+        return openvino.Type.bf16
+    if precision == "bfloat16":
         raise ConfigurationError("worker.precision is bfloat16, which this CPU does not have: use auto or float32.")
-    return openvino.Type.f32 if precision == "float32" or not has_bfloat16() else openvino.Type.bf16
+    return openvino.Type.f32

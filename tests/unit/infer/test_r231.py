@@ -66,9 +66,10 @@ def weights(tmp_path_factory, volume):
     hook.remove()
     targets = np.digitize(slices, [0.06, 0.45])
     known = features[0].permute(0, 2, 3, 1).reshape(-1, 64)[::7]
-    known = torch.cat([known, torch.ones(len(known), 1)], dim=1)
-    wanted = torch.nn.functional.one_hot(torch.from_numpy(targets).long().ravel()[::7], 3).float()
-    fitted = torch.linalg.lstsq(known, wanted).solution
+    known = torch.cat([known, torch.ones(len(known), 1)], dim=1).double()
+    wanted = torch.nn.functional.one_hot(torch.from_numpy(targets).long().ravel()[::7], 3).double()
+    # Features that are nearly the same would get large weights against each other, and rounding a large voice.
+    fitted = torch.linalg.solve(known.T @ known + len(known) * 1e-8 * torch.eye(65), known.T @ wanted).float()
     made.last.weight.data = fitted[:64].T.reshape(3, 64, 1, 1).clone()
     made.last.bias.data = fitted[64].clone()
     path = tmp_path_factory.mktemp("weights") / "made.pth"
@@ -104,14 +105,14 @@ def test_on_torch_it_answers_as_lungmask_does_voxel_for_voxel(weights, volume, e
 
 
 def test_on_the_cpus_own_engine_rounding_alone_makes_a_difference(labels, expected):
-    assert np.count_nonzero(labels != expected) <= 1e-3 * labels.size
+    assert np.count_nonzero(labels != expected) <= 1e-4 * labels.size
 
 
 def test_in_half_the_precision_each_lung_is_nearly_the_same(weights, volume, expected):
     if not has_bfloat16():
         pytest.skip("this CPU has no bfloat16")
     answer = r231_of(weights, "bfloat16").segment(volume).labels
-    assert min(dice(answer == lung, expected == lung) for lung in Lung) > 0.99
+    assert min(dice(answer == lung, expected == lung) for lung in Lung) > 0.999
 
 
 @pytest.mark.parametrize("flip", [(2,), (0, 1)])

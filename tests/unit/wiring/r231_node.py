@@ -5,10 +5,10 @@ from contextlib import closing
 
 import torch
 from arriving import arrived
-from lungmask.resunet import UNet
 from structlog.testing import capture_logs
 
 from covnode.home import Home
+from covnode.infer.r231 import r231_network
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
@@ -29,7 +29,7 @@ def node_with_r231(folder):
     for each in (home.models, home.results):
         each.mkdir(parents=True)
     torch.manual_seed(0)
-    network = UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
+    network = r231_network()
     weights = folder / "own.pth"
     torch.save(network.state_dict(), weights)
     install_r231(home, str(weights), hashlib.sha256(weights.read_bytes()).hexdigest(), lambda _size: None)
