@@ -25,7 +25,8 @@ nodes: $(VENV)/.dev peers ## Push series through whole nodes, and have DCMTK, Or
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not chaos" tests/path tests/peer
 
 chaos: $(VENV)/.dev peers ## Kill processes, fill disks and stop databases in the middle of work: nothing is lost or sent twice
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m chaos
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS) -m "chaos and not alone"
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m alone
 	$(BIN)/python -m covnode chaos --quick
 
 check: $(VENV)/.dev ## Run the static gates: lint, format, types, floors

@@ -1,4 +1,4 @@
-"""alembic's entry: covnode.store.engine passes the engine in."""
+"""alembic's entry: covnode.store.upgrades passes the engine in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from alembic import context
 
 from covnode.errors import TransientError
-from covnode.store.engine import LOCK_TIMEOUT_MS
 from covnode.store.tables import Base
+from covnode.store.upgrades import LOCK_TIMEOUT_MS
 
 _ONE_AT_A_TIME = 0x636F766E6F6465  # any number that no other program locks in this database
 

@@ -5,8 +5,9 @@ from processes import NodeUnderTest
 
 from covnode.cli.local_node import StandInPacs
 from covnode.queue.engine import migrate_engine
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
 from covnode.store.sessions import transactions
+from covnode.store.upgrades import upgrade
 
 
 @pytest.fixture

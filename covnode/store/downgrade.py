@@ -14,8 +14,9 @@ from alembic import command
 from alembic.script import Script, ScriptDirectory
 
 from covnode.errors import ConfigurationError
-from covnode.store.engine import alembic_config, make_engine, patiently, revisions
+from covnode.store.engine import make_engine, revisions
 from covnode.store.tables import Base
+from covnode.store.upgrades import alembic_config, patiently
 
 _STEPS_BACK = re.compile(r"-[1-9]\d*")
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from covnode.store.engine import LOCK_TIMEOUT_MS
+from covnode.store.upgrades import LOCK_TIMEOUT_MS
 
 _PATIENCE = "60s"
 

@@ -22,7 +22,7 @@ from covnode.queue.port import Handler
 from covnode.records.job import JobKind, queue_name
 from covnode.settings import Settings, load_settings
 from covnode.store import executors, queues, requeue
-from covnode.store.engine import make_engine, require_fitting, revisions, upgrade
+from covnode.store.engine import make_engine, require_fitting, revisions
 from covnode.store.objects import ObjectStore
 from covnode.store.sessions import Transaction, transactions
 from covnode.wiring.handover import Handover
@@ -81,6 +81,8 @@ class Node:
 
     def upgrade_database(self) -> None:
         """Make or migrate all tables: ours and the engine's."""
+        from covnode.store.upgrades import upgrade  # noqa: PLC0415 (a role loads only what it needs)
+
         upgrade(self.engine)
         migrate_engine(self.database_url)
 
@@ -233,10 +235,14 @@ def run_jobs(node: Node, role: RoleOfJobs, handler: Handler, on_stop: Callable[[
     leases.start()
     runner.start(persistent)
     stopping.wait()
-    runner.stop(role.grace_s)
-    leases.stop()
-    with contextlib.suppress(TransientError):  # the database may be away
+    # Nothing new begins any more; a role that gives its jobs no time has nothing to wait for.
+    if role.grace_s:
+        runner.stop(role.grace_s)
+        leases.stop()
+    try:
         on_stop()
+    except TransientError as error:  # the database may be away
+        get_logger().warning("stop_not_noted", error=str(error))
     # Not an orderly exit, which would wait for threads that hold a job: the job stays with this executor.
     os._exit(0)
 

@@ -4,7 +4,8 @@ import pytest
 from postgresql_server import PostgresqlServer
 
 from covnode.queue.engine import migrate_engine
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
+from covnode.store.upgrades import upgrade
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from covnode.errors import ConfigurationError
 from covnode.queue.engine import migrate_engine
 from covnode.records.job import AnalysisState, DeliveryState, SeriesState
 from covnode.store import analyses, audit, deliveries, patients, transfer
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
 from covnode.store.requeue import open_jobs
 from covnode.store.tables import (
     AnalysisRow,
@@ -29,6 +29,7 @@ from covnode.store.tables import (
     PatientRow,
     QueueRow,
 )
+from covnode.store.upgrades import upgrade
 from covnode.wiring.node import hold_lock, open_node, requeue_lost
 
 pytestmark = pytest.mark.xdist_group("dbos")

@@ -15,8 +15,9 @@ from covnode.deidentify.key_file import KeyFile
 from covnode.home import Home
 from covnode.settings import Settings
 from covnode.store.audit import Access, Action
-from covnode.store.engine import alembic_config, make_engine, revisions, upgrade
+from covnode.store.engine import make_engine, revisions
 from covnode.store.tables import Base
+from covnode.store.upgrades import alembic_config, upgrade
 from covnode.wiring import identities
 from covnode.wiring.identities import OpenVault
 from covnode.wiring.key_rotation import rotate, tie_all
@@ -37,7 +38,8 @@ IDENTITY = (
 KILLED_UPGRADE = """
 import os, signal, sys
 import sqlalchemy as sa
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
+from covnode.store.upgrades import upgrade
 
 engine = make_engine(sys.argv[1])
 

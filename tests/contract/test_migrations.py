@@ -20,9 +20,10 @@ from covnode.records.job import AnalysisState, DeliveryState
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Settings
 from covnode.store import analyses, arrivals, deliveries, executors, series
-from covnode.store.engine import alembic_config, make_engine, revisions, upgrade
+from covnode.store.engine import make_engine, revisions
 from covnode.store.sessions import transactions
 from covnode.store.tables import Base, DeliveredObjectRow, IdentityRow
+from covnode.store.upgrades import alembic_config, upgrade
 from covnode.wiring.node import Node
 
 pytestmark = pytest.mark.xdist_group("dbos")
@@ -250,7 +251,12 @@ def test_a_table_that_somebody_holds_for_long_holds_up_the_upgrade_and_nobody_el
     assert longest_s < 2.5
 
 
-UPGRADE = "import sys; from covnode.store.engine import make_engine, upgrade; upgrade(make_engine(sys.argv[1]))"
+UPGRADE = """
+import sys
+from covnode.store.engine import make_engine
+from covnode.store.upgrades import upgrade
+upgrade(make_engine(sys.argv[1]))
+"""
 
 
 def test_an_index_is_built_while_others_write_and_anew_where_an_upgrade_died_over_it(engine):

@@ -16,9 +16,10 @@ from alembic.runtime.migration import MigrationContext
 
 from covnode.errors import RowExists, RowRefused, TransientError
 from covnode.store import executors
-from covnode.store.engine import alembic_config, make_engine, revisions, upgrade
+from covnode.store.engine import make_engine, revisions
 from covnode.store.sessions import transactions
 from covnode.store.tables import Base
+from covnode.store.upgrades import alembic_config, upgrade
 
 pytestmark = pytest.mark.xdist_group("dbos")
 
@@ -63,7 +64,8 @@ def test_a_receiver_is_stood_in_for_by_receivers_alone_and_whoever_runs_jobs_by_
 KILLED_UPGRADE = """
 import os, signal, sys
 import sqlalchemy as sa
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
+from covnode.store.upgrades import upgrade
 
 engine = make_engine(sys.argv[1])
 

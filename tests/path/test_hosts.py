@@ -196,6 +196,7 @@ def kill_and_wait(hosts, worker):
     return (again_at - killed_at).total_seconds(), executor
 
 
+@pytest.mark.alone
 def test_a_killed_workers_analysis_runs_again_on_the_same_supervisor_in_under_3_s(hosts, push_long, record_property):
     host, other = hosts.hosts
     other.stop()  # its idle worker would be first
@@ -207,6 +208,7 @@ def test_a_killed_workers_analysis_runs_again_on_the_same_supervisor_in_under_3_
     assert took_s < 3.0
 
 
+@pytest.mark.alone
 def test_a_killed_workers_analysis_runs_again_on_another_worker_in_under_12_s(hosts, push_long, record_property):
     push_long()
     host = analysing(hosts)

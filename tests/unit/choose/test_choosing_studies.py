@@ -21,8 +21,8 @@ from covnode.records.job import AnalysisState, SeriesState
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import ChoiceSettings, Settings
 from covnode.store import analyses, series, views
-from covnode.store.engine import upgrade
 from covnode.store.tables import AnalysisRow, Base, InstanceRow, SeriesRow, StudyRow
+from covnode.store.upgrades import upgrade
 from covnode.wiring import choosing
 from covnode.wiring.choosing import Choosing
 from covnode.wiring.node import Node

@@ -16,8 +16,8 @@ from covnode.pipeline.analysis import AnalysisJob
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Settings
 from covnode.store import analyses, arrivals
-from covnode.store.engine import upgrade
 from covnode.store.tables import AnalysisRow
+from covnode.store.upgrades import upgrade
 from covnode.wiring.model_store import install_r231
 from covnode.wiring.node import Node
 from covnode.wiring.worker import AnalysesInStore, InferenceChild

@@ -15,7 +15,8 @@ import pytest
 from covnode.deidentify import key_file
 from covnode.home import Home
 from covnode.settings import Settings
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
+from covnode.store.upgrades import upgrade
 from covnode.wiring import confinement, landlock
 from covnode.wiring.node import Node
 

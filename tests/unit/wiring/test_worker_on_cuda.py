@@ -17,7 +17,8 @@ from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.records.job import AnalysisState
 from covnode.sections import WorkerSettings
-from covnode.store.engine import make_engine, upgrade
+from covnode.store.engine import make_engine
+from covnode.store.upgrades import upgrade
 from covnode.wiring import landlock, worker
 from covnode.wiring.devices import devices_of
 from covnode.wiring.inference import CLASSIFIER
