@@ -65,6 +65,12 @@ def _as_json(outcome: "OfflineOutcome") -> dict[str, Any]:
         "ground_glass_ml": result.ground_glass_ml.model_dump() if result else nothing,
         "consolidation_ml": result.consolidation_ml.model_dump() if result else nothing,
         "affected_percent": result.affected_percent.model_dump() if result else nothing,
+        "affected_percent_of_zones": result.affected_percent_of_zones.model_dump()
+        if result and result.affected_percent_of_zones
+        else None,
+        "low_attenuation_percent": result.low_attenuation_percent.model_dump()
+        if result and result.low_attenuation_percent
+        else nothing,
         "slices": [part.model_dump() for part in result.slices] if result else [],
         "covid_probability": result.covid_probability if result else None,
         "severity_score": result.severity_score if result else None,

@@ -24,6 +24,21 @@ class PerSide(_Record):
     right: float | None
 
 
+class PerZone(_Record):
+    """One figure for each third of a lung's height. None: not computed, or no lung there."""
+
+    upper: float | None
+    middle: float | None
+    lower: float | None
+
+
+class ZonesPerSide(_Record):
+    """One figure for each third of each lung; left and right are the patient's."""
+
+    left: PerZone
+    right: PerZone
+
+
 class ModelIdentity(_Record):
     """A model or method as the manifest and the SR name it.
 
@@ -83,6 +98,10 @@ class AnalysisResult(_Record):
         When the analysis was first claimed (UTC): the date of every object, so that a repeat writes the same bytes.
     affected_percent
         (ground glass + consolidation) / lung volume in percent, per side.
+    affected_percent_of_zones
+        The same of each third of each lung's height; None in records of before it was computed.
+    low_attenuation_percent
+        Share of the lung below -950 HU, as in emphysema; None in records of before it was computed.
     covid_probability
         0..1; None where not computed or the model abstains.
     severity_score
@@ -103,6 +122,8 @@ class AnalysisResult(_Record):
     ground_glass_ml: PerSide
     consolidation_ml: PerSide
     affected_percent: PerSide
+    affected_percent_of_zones: ZonesPerSide | None = None
+    low_attenuation_percent: PerSide | None = None
     slices: tuple[SliceInvolvement, ...]
     covid_probability: float | None
     severity_score: float | None

@@ -15,6 +15,7 @@ from covnode.imaging.resampling import network_input
 from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
+from covnode.infer.emphysema import low_attenuation_percent
 from covnode.infer.lesions import find_lesions
 from covnode.infer.lungs import segment_lungs
 from covnode.infer.measures import measure
@@ -152,6 +153,8 @@ def _conclude(
         ground_glass_ml=measures.ground_glass_ml,
         consolidation_ml=measures.consolidation_ml,
         affected_percent=measures.affected_percent,
+        affected_percent_of_zones=measures.affected_percent_of_zones,
+        low_attenuation_percent=low_attenuation_percent(volume, lungs),
         slices=measures.slices,
         covid_probability=probability,
         severity_score=score,
