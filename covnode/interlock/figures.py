@@ -62,7 +62,7 @@ def check_report(kind: ObjectKind, dataset: Dataset, seg: Seg, result: AnalysisR
     texts = [text_of(item.dataset, "TextValue") for item in items if item.value_type == "TEXT"]
     if result.demonstration and not any(DEMONSTRATION in text for text in texts):
         raise refusal(Rule.DEMONSTRATION_PHRASE, f"{kind} does not say in its text that it is a demonstration")
-    if any(not any(text.endswith(caution.rstrip()) for text in texts) for caution in result.cautions):
+    if any(f"Caution: {caution}".rstrip(" =\0") not in texts for caution in result.cautions):
         raise refusal(Rule.CAUTION, f"{kind} does not say every caution of the record")
     for item in items:
         if item.concept == expected.FRAME_OF_REFERENCE:

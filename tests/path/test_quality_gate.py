@@ -9,7 +9,7 @@ from pydicom import dcmread
 
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_records import PhantomPreset
-from covnode.records.quality import verdict_of
+from covnode.records.quality import Verdict, verdict_of
 from covnode.records.result import ObjectKind
 from covnode.sections import QualitySettings, WorkerSettings
 from covnode.wiring.offline import analyse_folder
@@ -20,7 +20,7 @@ AIR_HU, MUSCLE_HU = -1000, 50
 
 @pytest.fixture(scope="session")
 def chest():
-    return make_phantom(PhantomPreset.NORMAL, slices=60, seed=5, size=256)
+    return make_phantom(PhantomPreset.NORMAL, slices=60, seed=5, size=160)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def black(voxels_hu):
 
 
 def truncated(voxels_hu):
-    voxels_hu[30, 100:] = -1024
+    voxels_hu[30, 62:] = -1024
     return voxels_hu
 
 
@@ -96,13 +96,13 @@ def lower_half(voxels_hu):
 
 
 def without_the_apices(voxels_hu):
-    return voxels_hu[:50]
+    return voxels_hu[:48]
 
 
 def heart_alone(voxels_hu):
     """A field of view about the heart: padding elsewhere, as in a reconstruction of the coronaries."""
-    j, i = np.indices(voxels_hu.shape[1:]) - 127.5
-    voxels_hu[:, np.hypot(j, i) > 75] = -1024
+    j, i = np.indices(voxels_hu.shape[1:]) - 79.5
+    voxels_hu[:, np.hypot(j, i) > 47] = -1024
     return voxels_hu
 
 
@@ -228,11 +228,13 @@ def test_a_chest_is_analysed_without_a_caution_of_the_gate(analysed):
     assert {"quality", "quality_of_lungs"} < set(outcome.timings_s)
 
 
-def test_the_limits_are_those_of_the_settings_and_make_the_uids(analysed):
-    strict = analysed(limits={"caution_tissue_noise_hu": 1.0, "max_tissue_noise_hu": 2.0}, name="strict")
+def test_the_limits_are_those_of_the_settings_and_are_kept_with_the_result(analysed):
+    limits = {"caution_tissue_noise_hu": 1.0, "max_tissue_noise_hu": 2.0}
+    strict = analysed(limits=limits, name="strict")
     assert strict.code == "too_noisy"
     assert "at most 2 HU can be analysed (quality.max_tissue_noise_hu)" in strict.reason
-    kept = analysed(name="kept")
-    uid = dcmread(kept.objects[ObjectKind.SEG]).SOPInstanceUID
-    lenient = analysed(limits={"max_tissue_noise_hu": 200.0}, name="lenient")
-    assert dcmread(lenient.objects[ObjectKind.SEG]).SOPInstanceUID != uid
+    cautious = {**limits, "max_tissue_noise_hu": 200.0}
+    result = analysed(limits=cautious, name="cautious").result
+    (figure,) = [figure for figure in result.quality if figure.verdict is Verdict.WITH_CAUTION]
+    assert (figure.name, figure.most) == ("noise in soft tissue", 1.0)
+    assert result.configuration["quality"] == QualitySettings(**cautious).model_dump_json()
