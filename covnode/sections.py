@@ -135,6 +135,79 @@ class WorkerSettings(Section):
         return devices
 
 
+_RISING = (
+    ("caution_air_noise_hu", "max_air_noise_hu"),
+    ("caution_tissue_noise_hu", "max_tissue_noise_hu"),
+    ("caution_lung_at_edge_cm2", "max_lung_at_edge_cm2"),
+    ("caution_lung_at_end_percent", "max_lung_at_end_percent"),
+    ("min_lungs_ml", "caution_min_lungs_ml", "caution_max_lungs_ml", "max_lungs_ml"),
+    ("min_lung_mean_hu", "caution_min_lung_mean_hu", "caution_max_lung_mean_hu", "max_lung_mean_hu"),
+)
+
+
+class QualitySettings(Section):
+    """The quality gate: beyond a ``caution_`` limit the report says so, beyond the other a series is not analysed."""
+
+    caution_air_noise_hu: float = Field(
+        default=40.0, gt=0, description="noise in air (standard deviation) that deserves a caution"
+    )
+    max_air_noise_hu: float = Field(default=60.0, gt=0, description="with more noise in air nothing is analysed")
+    caution_tissue_noise_hu: float = Field(
+        default=60.0, gt=0, description="noise in soft tissue (standard deviation) that deserves a caution"
+    )
+    max_tissue_noise_hu: float = Field(
+        default=100.0, gt=0, description="with more noise in soft tissue nothing is analysed"
+    )
+    max_black_slices: int = Field(default=0, ge=0, description="with more slices without a patient nothing is analysed")
+    max_truncated_slices: int = Field(
+        default=0, ge=0, description="with more slices that lost a part of the patient nothing is analysed"
+    )
+    max_copied_percent: float = Field(
+        default=5.0, ge=0, description="with a larger share of slices that copy another one nothing is analysed"
+    )
+    caution_thickness_mm: float = Field(
+        default=5.0, gt=0, description="thickness or distance of slices above which the report has a caution"
+    )
+    caution_kernels: tuple[str, ...] = Field(
+        default=(), description="kernels by name (B8*: all that begin so) for which the report has a caution"
+    )
+    caution_lung_at_end_percent: float = Field(
+        default=10.0,
+        ge=0,
+        description="lung in the first or last slice, as a share of the slice with most of it, that deserves a "
+        "caution: apex or base may be missing",
+    )
+    max_lung_at_end_percent: float = Field(default=60.0, gt=0, description="with more of it nothing is analysed")
+    caution_lung_at_edge_cm2: float = Field(
+        default=5.0, ge=0, description="lung that the field of view cuts, as area of the cut, that deserves a caution"
+    )
+    max_lung_at_edge_cm2: float = Field(default=50.0, ge=0, description="with more of it nothing is analysed")
+    min_lungs_ml: float = Field(
+        default=500.0, gt=0, description="with a smaller volume of both lungs nothing is analysed: not a chest"
+    )
+    caution_min_lungs_ml: float = Field(default=1500.0, gt=0, description="below this volume the report has a caution")
+    caution_max_lungs_ml: float = Field(default=9000.0, gt=0, description="above this volume the report has a caution")
+    max_lungs_ml: float = Field(default=12000.0, gt=0, description="with a larger volume nothing is analysed")
+    caution_smaller_lung_percent: float = Field(
+        default=10.0, ge=0, le=50, description="share of the smaller lung below which the report has a caution"
+    )
+    min_lung_mean_hu: float = Field(default=-960.0, description="with darker lungs (mean) nothing is analysed")
+    caution_min_lung_mean_hu: float = Field(default=-920.0, description="below this mean the report has a caution")
+    caution_max_lung_mean_hu: float = Field(default=-500.0, description="above this mean the report has a caution")
+    max_lung_mean_hu: float = Field(default=-250.0, description="with denser lungs (mean) nothing is analysed")
+    caution_blood_hu: float = Field(
+        default=300.0, gt=0, description="enhancement of the blood by contrast above which the report has a caution"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "QualitySettings":
+        for names in _RISING:
+            values = [getattr(self, name) for name in names]
+            if values != sorted(values):
+                raise ValueError(f"{' <= '.join(names)} must hold")
+        return self
+
+
 class RetentionSettings(Section):
     """How long files are kept. Never removed: what is open, failed, blocked, in quarantine or not delivered."""
 

@@ -18,7 +18,7 @@ from torch import nn
 from covnode.errors import WeightsMismatch
 from covnode.infer.bundles import ModelBundle
 from covnode.infer.label_parts import in_one_piece
-from covnode.infer.plausibility import require_lungs
+from covnode.infer.quality import MIN_LUNGS_ML, require_lungs
 from covnode.infer.slice_crops import cut_out, put_back
 from covnode.infer.slice_engines import Precision, engine_for
 from covnode.records.volume import CTVolume, LungMask
@@ -51,13 +51,15 @@ class R231:
         self.identity = bundle.identity
         self._engine = engine_for(_in_two(_network(bundle)), device, slices_at_once, precision)
 
-    def segment(self, volume: CTVolume) -> LungMask:
+    def segment(self, volume: CTVolume, min_lungs_ml: float = MIN_LUNGS_ML) -> LungMask:
         """Segment both lungs.
 
         Parameters
         ----------
         volume
             A chest CT on the canonical grid.
+        min_lungs_ml
+            Less in all is not taken for lungs.
 
         Raises
         ------
@@ -65,7 +67,7 @@ class R231:
             When the network finds too little to be lungs.
         """
         labels = self.labels(volume.voxels_hu)
-        require_lungs(labels, volume.voxel_ml)
+        require_lungs(labels, volume.voxel_ml, min_lungs_ml)
         return LungMask(labels, self.identity)
 
     def labels(self, voxels_hu: NDArray[np.int16]) -> NDArray[np.uint8]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from covnode.records.quality import Quality
+
 DEMONSTRATION = "demonstration, not for clinical use"
 
 
@@ -107,7 +109,9 @@ class AnalysisResult(_Record):
     severity_score
         0..100; None likewise, and then category and ctsi are None too.
     cautions
-        Sentences that the report carries.
+        Sentences that the report carries, those of the quality gate among them.
+    quality
+        What the quality gate measured; empty in results from before it.
     configuration
         The settings that shape the figures; with the input, the models and the revision they make the objects' UIDs.
     """
@@ -131,6 +135,7 @@ class AnalysisResult(_Record):
     ctsi: int | None
     models: tuple[ModelIdentity, ...]
     cautions: tuple[str, ...]
+    quality: Quality = ()
     configuration: dict[str, str | int] = Field(default_factory=dict)
 
     @property

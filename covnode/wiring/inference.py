@@ -19,17 +19,17 @@ from covnode.infer.emphysema import low_attenuation_percent
 from covnode.infer.lesions import find_lesions
 from covnode.infer.lungs import segment_lungs
 from covnode.infer.measures import measure
-from covnode.infer.plausibility import cautions as plausibility_cautions
+from covnode.infer.quality import check_lungs, check_volume
 from covnode.infer.r231 import R231
 from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
 from covnode.infer.slice_engines import Precision
 from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
 from covnode.records.job import AnalysisClaim
+from covnode.records.quality import Quality
 from covnode.records.result import AnalysisResult, ResultObject
 from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import CTVolume, LesionMask, LungMask
 from covnode.report.writer import write_objects
-from covnode.sections import WorkerSettings
 from covnode.store.results import MASKS, StoredResult, save_result
 from covnode.volume.loading import load_volume
 from covnode.wiring.model_store import R231_FOLDER, shipped_models
@@ -105,10 +105,8 @@ def _infer_series(
     models = load_models(settings.lungs, settings.precision, plan.installed_models, plan.device, plan.slices_at_once)
 
     def lungs_of(volume: CTVolume) -> LungMask:
-        return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
-
-    def conclude(held: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> AnalysisResult:
-        return _conclude(settings, models, held, volume, lungs, lesions)
+        segment = models.r231.segment if models.r231 else segment_lungs
+        return segment(volume, plan.quality.min_lungs_ml)
 
     def report(
         volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
@@ -118,9 +116,11 @@ def _infer_series(
 
     stages = Stages(
         load=lambda held: load_volume(held, min_slices=settings.min_slices),
+        check_volume=lambda volume: check_volume(volume, plan.quality),
         segment_lungs=lungs_of,
+        check_lungs=lambda volume, lungs: check_lungs(volume, lungs, plan.quality),
         find_lesions=find_lesions,
-        conclude=conclude,
+        conclude=_Conclusion(plan, models),
         report=report,
     )
     analysed = replace(analyse(claim, series, stages, progress), device=plan.told)
@@ -128,44 +128,57 @@ def _infer_series(
     return analysed
 
 
-def _conclude(
-    settings: WorkerSettings,
-    models: Models,
-    claim: AnalysisClaim,
-    volume: CTVolume,
-    lungs: LungMask,
-    lesions: LesionMask,
-) -> AnalysisResult:
-    measures = measure(volume, lungs, lesions)
-    network = network_input(volume, lungs)
-    probability = models.classifier(network)
-    score = models.severity(network)
-    used = (lungs.model, lesions.model, models.classifier.identity, models.severity.identity)
-    demonstration = (_DEMONSTRATION_CAUTION,) if any(model.demonstration for model in used) else ()
-    return AnalysisResult(
-        analysis_id=claim.analysis_id,
-        series_id=claim.series_id,
-        revision=claim.revision,
-        created_at=claim.first_claimed_at,
-        input_sha256=claim.input_sha256,
-        acquisition=volume.acquisition,
-        lung_volume_ml=measures.lung_volume_ml,
-        ground_glass_ml=measures.ground_glass_ml,
-        consolidation_ml=measures.consolidation_ml,
-        affected_percent=measures.affected_percent,
-        affected_percent_of_zones=measures.affected_percent_of_zones,
-        low_attenuation_percent=low_attenuation_percent(volume, lungs),
-        slices=measures.slices,
-        covid_probability=probability,
-        severity_score=score,
-        severity_category=severity_category(score),
-        ctsi=ctsi(score),
-        models=used,
-        cautions=(
-            *claim.received_cautions,
-            *volume.cautions,
-            *plausibility_cautions(volume, lungs, measures),
-            *demonstration,
-        ),
-        configuration={"lungs": settings.lungs, "precision": settings.precision, "min_slices": settings.min_slices},
-    )
+@dataclass(frozen=True)
+class _Conclusion:
+    """The stage that makes the record of what the others found."""
+
+    plan: InferencePlan
+    models: Models
+
+    def __call__(
+        self, claim: AnalysisClaim, volume: CTVolume, quality: Quality, lungs: LungMask, lesions: LesionMask
+    ) -> AnalysisResult:
+        measures = measure(volume, lungs, lesions)
+        network = network_input(volume, lungs)
+        probability = self.models.classifier(network)
+        score = self.models.severity(network)
+        used = (lungs.model, lesions.model, self.models.classifier.identity, self.models.severity.identity)
+        demonstration = (_DEMONSTRATION_CAUTION,) if any(model.demonstration for model in used) else ()
+        return AnalysisResult(
+            analysis_id=claim.analysis_id,
+            series_id=claim.series_id,
+            revision=claim.revision,
+            created_at=claim.first_claimed_at,
+            input_sha256=claim.input_sha256,
+            acquisition=volume.acquisition,
+            lung_volume_ml=measures.lung_volume_ml,
+            ground_glass_ml=measures.ground_glass_ml,
+            consolidation_ml=measures.consolidation_ml,
+            affected_percent=measures.affected_percent,
+            affected_percent_of_zones=measures.affected_percent_of_zones,
+            low_attenuation_percent=low_attenuation_percent(volume, lungs),
+            slices=measures.slices,
+            covid_probability=probability,
+            severity_score=score,
+            severity_category=severity_category(score),
+            ctsi=ctsi(score),
+            models=used,
+            cautions=(
+                *claim.received_cautions,
+                *volume.cautions,
+                *(figure.sentence for figure in quality if figure.sentence),
+                *demonstration,
+            ),
+            quality=quality,
+            configuration=_configuration(self.plan),
+        )
+
+
+def _configuration(plan: InferencePlan) -> dict[str, str | int]:
+    settings = plan.settings
+    return {
+        "lungs": settings.lungs,
+        "precision": settings.precision,
+        "min_slices": settings.min_slices,
+        "quality": plan.quality.model_dump_json(),
+    }

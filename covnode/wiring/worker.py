@@ -133,7 +133,8 @@ class InferenceChild:
         """
         home = self.node.home
         out = _unpublished_result(home, claim)
-        plan = InferencePlan(self.node.settings.worker, home.models, out, self._device, self._threads)
+        settings = self.node.settings
+        plan = InferencePlan(settings.worker, home.models, out, self._device, self._threads, settings.quality)
         return within_memory(plan, lambda plan: self._infer(plan, claim, series))
 
     def _infer(self, plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:

@@ -140,6 +140,18 @@ def test_a_report_that_does_not_say_that_it_is_a_demonstration(deliver, tmp_path
     assert refused(changed(deliver(), tmp_path, sr=mutate)) == Rule.DEMONSTRATION_PHRASE
 
 
+@pytest.mark.parametrize("kind", [SR, FULL])
+def test_a_report_that_leaves_a_caution_out(deliver, tmp_path, kind):
+    (caution,) = deliver().result.cautions
+
+    def mutate(report):
+        for item in walk(report):
+            if item.ValueType == "TEXT" and item.TextValue == f"Caution: {caution}":
+                item.TextValue = "Caution: none."
+
+    assert refused(changed(deliver(), tmp_path, **{str(kind): mutate})) == Rule.CAUTION
+
+
 def wrong_title(report):
     report.ConceptNameCodeSequence[0].CodeValue = "126001"
 
