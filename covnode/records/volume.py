@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from covnode.records.result import Acquisition, ModelIdentity
 
-
 AIR_HU = -1024
 """What padding and everything below it becomes: the lowest value of a 12 bit CT."""
 

@@ -12,6 +12,7 @@ from covnode.records.volume import AIR_HU, CTVolume, InPlane, LesionMask, LungMa
 MODEL = ModelIdentity(name="m", version="1", task="lungs", sha256=None, training_data="none", demonstration=False)
 SLICES, ROWS, COLUMNS = 9, 40, 36
 SPACING_MM = (3.0, 0.8, 0.7)
+IN_PLANE = InPlane(transpose=False, flip_j=False, flip_i=False)
 
 
 def volume_leaning(by_j_mm=0.0, by_i_mm=0.0):
@@ -22,7 +23,7 @@ def volume_leaning(by_j_mm=0.0, by_i_mm=0.0):
     affine[:3, :3], affine[:3, 3] = turn @ steps, (-31.0, -180.0, -800.0)
     voxels = np.random.default_rng(1).integers(-900, 200, (SLICES, ROWS, COLUMNS), dtype=np.int16)
     frames = tuple(SourceFrame(Path(f"{k}.dcm"), "1.2", f"1.2.{k}", None, 3.0 * k) for k in range(SLICES))
-    return CTVolume(voxels, affine, SPACING_MM, frames, InPlane(False, False, False), Acquisition())
+    return CTVolume(voxels, affine, SPACING_MM, frames, IN_PLANE, Acquisition())
 
 
 LEANS = [(1.1, 0.0), (-0.9, 0.0), (0.0, 0.75), (0.6, -1.3)]
