@@ -85,7 +85,7 @@ def find_lesions(volume: CTVolume, lungs: LungMask) -> LesionMask:
         lung = lungs.labels == side
         if not lung.any():
             continue
-        box = box_of(lung, 0.0, volume.spacing_mm)
+        box = box_of(lung, RIM_MM, volume.spacing_mm)
         lung = lung[box]
         share = block_mean(lung.astype(np.int16) * 100, factors)
         lesions = _on_grid(block_mean(volume.voxels_hu[box], factors), share, spacing_mm, block_ml)
@@ -129,11 +129,12 @@ def _smoothed(hu: NDArray[np.int16], lung: Mask, counted: Mask, spacing_mm: Spac
 
 
 def _inside(lung: Mask, spacing_mm: Spacing) -> Mask:
-    """Leave out the rim of the lung, and the slice next to the diaphragm where slices are thick."""
+    """Leave out the rim of the lung, and at least a voxel: the slice next to the diaphragm where slices are thick."""
     inner = ~dilate(~lung, RIM_MM, spacing_mm)
-    if spacing_mm[0] > RIM_MM:
-        inner[1:] &= lung[:-1]
-        inner[:-1] &= lung[1:]
+    for axis, spacing in enumerate(spacing_mm):
+        if spacing > RIM_MM:
+            neighbours = np.ones([3 if side == axis else 1 for side in range(3)])
+            inner &= ndimage.binary_erosion(lung, neighbours, border_value=1)
     return np.asarray(inner)
 
 

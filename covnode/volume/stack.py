@@ -131,7 +131,7 @@ def _require_straight(stack: Stack) -> None:
 def _beside_mm(stack: Stack) -> NDArray[np.float64]:
     """How far each slice lies beside the normal through the first one, LPS, shape (slices, 3)."""
     along_mm = stack.distances_mm - stack.distances_mm[0]
-    return stack.positions_lps_mm - stack.positions_lps_mm[0] - np.outer(along_mm, stack.plane.normal)
+    return np.asarray(stack.positions_lps_mm - stack.positions_lps_mm[0] - np.outer(along_mm, stack.plane.normal))
 
 
 def _limit_mm(plane: PlaneGeometry) -> float:
