@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from covnode.errors import LungsNotFound
+from covnode.imaging.upright import UprightStack
 from covnode.records.volume import CTVolume, LungMask
 
 NETWORK_SHAPE = (64, 128, 128)
@@ -18,7 +19,7 @@ WINDOW_HU = (-1000.0, 400.0)
 
 
 def network_input(volume: CTVolume, lungs: LungMask) -> NDArray[np.float32]:
-    """Return the lungs as the 3-D networks take them.
+    """Return the lungs as the 3-D networks take them; slices of a tilted gantry as an upright stack.
 
     Raises
     ------
@@ -29,7 +30,8 @@ def network_input(volume: CTVolume, lungs: LungMask) -> NDArray[np.float32]:
     --------
     resample_lungs : the same from bare arrays, and what the result holds.
     """
-    return resample_lungs(volume.voxels_hu, lungs.labels)
+    stack = UprightStack(volume)
+    return resample_lungs(stack.volume.voxels_hu, stack.moved(lungs.labels, 0))
 
 
 def resample_lungs(voxels_hu: NDArray[np.int16], lung_labels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from covnode import __version__
 from covnode.imaging.blocks import block_mean, coarser, factors_towards, spread
 from covnode.imaging.components import Mask, at_least
-from covnode.imaging.morphology import Spacing, box_of, dilate, opened
+from covnode.imaging.morphology import Spacing, box_of, dilate, erode, opened
 from covnode.records.result import ModelIdentity
 from covnode.records.volume import CTVolume, Lesion, LesionMask, Lung, LungMask
 
@@ -27,7 +27,7 @@ IDENTITY = ModelIdentity(
 
 GRID_MM = 1.6
 GROUND_GLASS_HU = -750
-"""Lower border for a lung of usual inflation; raised for a poorly inflated one, see `_lower_border`."""
+"""Lower border for a lung of usual inflation; raised for a poorly inflated one, see `_on_grid`."""
 
 HIGHEST_BORDER_HU = -650
 ABOVE_NORMAL_HU = 120
@@ -52,6 +52,12 @@ RIM_MM = 2.5
 
 PATCH_MM = 3.5
 """Radius of the ball that a patch of ground glass holds; what is thinner is the rest of a vessel or of noise."""
+
+CORE_MM = 4.5
+"""Depth from which the density of a region is its own and not its border's."""
+
+AROUND_MM = 8.0
+"""How far the density of the core decides where the border lies."""
 
 SMALLEST_ML = 0.3
 
@@ -79,7 +85,7 @@ def find_lesions(volume: CTVolume, lungs: LungMask) -> LesionMask:
         lung = lungs.labels == side
         if not lung.any():
             continue
-        box = box_of(lung, 0.0, volume.spacing_mm)
+        box = box_of(lung, RIM_MM, volume.spacing_mm)
         lung = lung[box]
         share = block_mean(lung.astype(np.int16) * 100, factors)
         lesions = _on_grid(block_mean(volume.voxels_hu[box], factors), share, spacing_mm, block_ml)
@@ -98,8 +104,11 @@ def _on_grid(
     thick = solid & dilate(thick, VESSEL_MM / 2, spacing_mm)
     vessels = dilate(solid & ~thick, HALO_MM, spacing_mm) & ~thick
     density = _smoothed(hu, lung, _inside(lung, spacing_mm) & ~vessels, spacing_mm)
-    dense = lung & (density > _lower_border(density[lung])) & (density < HIGHEST_HU)
+    normal_hu = _normal_hu(density[lung])
+    lower_hu = float(np.clip(normal_hu + ABOVE_NORMAL_HU, GROUND_GLASS_HU, HIGHEST_BORDER_HU))
+    dense = lung & (density > lower_hu) & (density < HIGHEST_HU)
     dense &= dilate(opened(dense, PATCH_MM, spacing_mm), PATCH_MM / 2, spacing_mm)
+    dense &= density > np.maximum(_halfway_hu(density, dense, normal_hu, spacing_mm), lower_hu)
     dense = at_least(dense, SMALLEST_ML / block_ml)
     lesions = np.zeros(hu.shape, dtype=np.uint8)
     lesions[dense] = Lesion.GROUND_GLASS
@@ -120,17 +129,33 @@ def _smoothed(hu: NDArray[np.int16], lung: Mask, counted: Mask, spacing_mm: Spac
 
 
 def _inside(lung: Mask, spacing_mm: Spacing) -> Mask:
-    """Leave out the rim of the lung, and the slice next to the diaphragm where slices are thick."""
+    """Leave out the rim of the lung, and at least a voxel: the slice next to the diaphragm where slices are thick."""
     inner = ~dilate(~lung, RIM_MM, spacing_mm)
-    if spacing_mm[0] > RIM_MM:
-        inner[1:] &= lung[:-1]
-        inner[:-1] &= lung[1:]
+    for axis, spacing in enumerate(spacing_mm):
+        if spacing > RIM_MM:
+            neighbours = np.ones([3 if side == axis else 1 for side in range(3)])
+            inner &= ndimage.binary_erosion(lung, neighbours, border_value=1)
     return np.asarray(inner)
 
 
-def _lower_border(density: NDArray[np.float32]) -> float:
-    """Where ground glass begins, in HU, from the density of the aerated part of this lung."""
+def _normal_hu(density: NDArray[np.float32]) -> float:
+    """Density of the aerated part of this lung, in HU."""
     counts, edges = np.histogram(density, bins=np.arange(-1000, -690, 10))
     counts = np.convolve(counts, [1, 2, 3, 2, 1], mode="same")
-    normal = float(edges[int(np.argmax(counts))]) + 5
-    return float(np.clip(normal + ABOVE_NORMAL_HU, GROUND_GLASS_HU, HIGHEST_BORDER_HU))
+    return float(edges[int(np.argmax(counts))]) + 5
+
+
+def _halfway_hu(
+    density: NDArray[np.float32], dense: Mask, normal_hu: float, spacing_mm: Spacing
+) -> NDArray[np.float32]:
+    """Halfway from aerated lung to the core of each dense region: where a border that blur has widened really lies.
+
+    Consolidation counts as the densest ground glass, else it would eat up the ground glass around it. Far from any
+    core, where a region is too thin to have one, it is the density of aerated lung.
+    """
+    core = erode(dense, CORE_MM, spacing_mm).astype(np.float32)
+    sigma = tuple(AROUND_MM / spacing for spacing in spacing_mm)
+    total = ndimage.gaussian_filter(np.minimum(density, CONSOLIDATION_HU) * core, sigma)
+    weight = ndimage.gaussian_filter(core, sigma)
+    core_hu = np.where(weight > 1e-4, total / np.maximum(weight, 1e-4), normal_hu)
+    return np.asarray((core_hu + normal_hu) / 2, dtype=np.float32)

@@ -138,6 +138,7 @@ def _slice_dataset(common: Dataset, series: StoredSeries, index: int, name: str)
     dataset.ImageOrientationPatient = decimals(*series.orientation_lps)
     dataset.ImagePositionPatient = decimals(*frame.position_lps_mm)
     dataset.SliceThickness = decimals(series.slice_spacing_mm)[0]
+    dataset.GantryDetectorTilt = decimals(series.tilt_deg)[0]
     dataset.KVP = 120
     dataset.ConvolutionKernel = "PHANTOM"
     dataset.RescaleIntercept = -1024

@@ -123,7 +123,7 @@ def _acquisition(series: StoredSeries) -> dict[str, list[Dataset]]:
                 SingleCollimationWidth=0.625,
                 TotalCollimationWidth=40.0,
                 TableHeight=150.0,
-                GantryDetectorTilt=0.0,
+                GantryDetectorTilt=series.tilt_deg,
                 DataCollectionDiameter=500.0,
             )
         ],

@@ -1,14 +1,17 @@
-"""How a phantom lies in its files: patient position, order of instances, tilt, pixel shape.
+"""How a phantom lies in its files: patient position, order of instances, oblique axes, gantry tilt, pixel shape.
 
 Takes a Phantom and a Layout; gives the stored pixel matrices with their DICOM geometry to phantom_dicom.
-The voxels and the truth stay on the canonical grid; only coordinates turn.
+The voxels and the truth stay on the canonical grid and only coordinates turn; but slices of a tilted gantry show other
+planes of the body, so voxels and truth are sampled on these.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from covnode.learn.phantom_records import Phantom
 
@@ -33,6 +36,7 @@ class InstanceOrder(StrEnum):
 
     SUPERIOR_FIRST = "superior-first"
     INFERIOR_FIRST = "inferior-first"
+    INTERLEAVED = "interleaved"
     SHUFFLED = "shuffled"
 
 
@@ -58,6 +62,8 @@ class Layout:
     ----------
     oblique_deg
         The whole grid is turned about its centre, first about the patient's x axis, then about y.
+    tilt_deg
+        Gantry tilt about the patient's x axis: positive lifts the back of each slice; the table moves along z.
     column_step
         Keeps every n-th column of the canonical grid: pixels n times as wide as high.
     enhanced
@@ -67,6 +73,7 @@ class Layout:
     patient_position: PatientPosition = PatientPosition.HFS
     instance_order: InstanceOrder = InstanceOrder.SUPERIOR_FIRST
     oblique_deg: tuple[float, float] = (0.0, 0.0)
+    tilt_deg: float = 0.0
     column_step: int = 1
     enhanced: bool = False
 
@@ -106,10 +113,13 @@ class StoredSeries:
     orientation_lps: Vector
     pixel_spacing_mm: tuple[float, float]
     slice_spacing_mm: float
+    tilt_deg: float
 
 
 def laid_out(phantom: Phantom, layout: Layout) -> Phantom:
-    """Return the phantom with the layout's tilt and pixel shape: what the truth is told about."""
+    """Return the phantom with the layout's axes and pixel shape: what the truth is told about."""
+    if layout.tilt_deg:
+        phantom = _on_tilted_planes(phantom, float(np.deg2rad(layout.tilt_deg)))
     step = layout.column_step
     affine = phantom.affine_lps_mm.copy()
     affine[:3, 0] *= step
@@ -125,6 +135,33 @@ def laid_out(phantom: Phantom, layout: Layout) -> Phantom:
         lesion_labels=phantom.lesion_labels[:, :, ::step],
         airway_mask=phantom.airway_mask[:, :, ::step],
         affine_lps_mm=turn @ affine,
+    )
+
+
+def _on_tilted_planes(phantom: Phantom, tilt: float) -> Phantom:
+    """Sample the phantom, whose slices lie across z, on planes through their centres that lean by an angle in rad."""
+    slices, rows, _ = phantom.voxels_hu.shape
+    slice_mm, row_mm, _ = phantom.spacing_mm
+    k, j = np.indices((slices, rows))
+    off = j - (rows - 1) / 2
+    places = [k + off * np.sin(tilt) * row_mm / slice_mm, off * np.cos(tilt) + (rows - 1) / 2]
+
+    def sampled(voxels: NDArray[Any], order: int) -> NDArray[Any]:
+        # Beyond its first and last slice and row the phantom goes on as it ends.
+        columns = np.moveaxis(voxels, 2, 0)
+        planes = [ndimage.map_coordinates(column, places, order=order, mode="nearest") for column in columns]
+        return np.stack(planes, axis=2)
+
+    affine = phantom.affine_lps_mm.copy()
+    affine[:3, 1] = [0.0, row_mm * np.cos(tilt), row_mm * np.sin(tilt)]
+    affine[:3, 3] += (phantom.affine_lps_mm[:3, 1] - affine[:3, 1]) * (rows - 1) / 2
+    return replace(
+        phantom,
+        voxels_hu=sampled(phantom.voxels_hu, 1),
+        lung_labels=sampled(phantom.lung_labels, 0),
+        lesion_labels=sampled(phantom.lesion_labels, 0),
+        airway_mask=sampled(phantom.airway_mask, 0),
+        affine_lps_mm=affine,
     )
 
 
@@ -154,7 +191,7 @@ def store(phantom: Phantom, layout: Layout) -> StoredSeries:
     slices, rows_j, columns_i = phantom.voxels_hu.shape
     first = np.where((row + column)[:2] < 0, [columns_i - 1, rows_j - 1], 0)
     spacing_k, spacing_j, spacing_i = phantom.spacing_mm
-    axes_lps = phantom.affine_lps_mm[:3, :3] / [spacing_i, spacing_j, spacing_k]
+    axes_lps = phantom.affine_lps_mm[:3, :2] / [spacing_i, spacing_j]
     numbers = _instance_numbers(layout.instance_order, slices, phantom.seed)
     frames = [
         StoredFrame(int(numbers[k]), planes[k], (phantom.affine_lps_mm @ [first[0], first[1], k, 1.0])[:3])
@@ -162,9 +199,10 @@ def store(phantom: Phantom, layout: Layout) -> StoredSeries:
     ]
     return StoredSeries(
         frames=tuple(sorted(frames, key=lambda frame: frame.instance_number)),
-        orientation_lps=np.concatenate([axes_lps @ row, axes_lps @ column]),
+        orientation_lps=np.concatenate([axes_lps @ row[:2], axes_lps @ column[:2]]),
         pixel_spacing_mm=(spacing_i, spacing_j) if turned else (spacing_j, spacing_i),
         slice_spacing_mm=spacing_k,
+        tilt_deg=layout.tilt_deg,
     )
 
 
@@ -175,4 +213,6 @@ def _instance_numbers(order: InstanceOrder, slices: int, seed: int) -> NDArray[n
         return rising
     if order is InstanceOrder.SUPERIOR_FIRST:
         return rising[::-1]
+    if order is InstanceOrder.INTERLEAVED:
+        return np.argsort(np.argsort((rising - 1) % 2, kind="stable")) + 1
     return np.random.default_rng(seed).permutation(rising)

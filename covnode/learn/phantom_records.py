@@ -49,10 +49,16 @@ class Phantom:
     contrast_agent: bool
 
     @property
+    def normal_lps(self) -> NDArray[np.float64]:
+        """Unit vector at right angles to the slices that points to superior."""
+        normal: NDArray[np.float64] = np.cross(self.affine_lps_mm[:3, 0], self.affine_lps_mm[:3, 1])
+        return normal / np.linalg.norm(normal)
+
+    @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """(k, j, i) distances of voxel centres."""
-        i_mm, j_mm, k_mm = (float(length) for length in np.linalg.norm(self.affine_lps_mm[:3, :3], axis=0))
-        return k_mm, j_mm, i_mm
+        """Distances of the slices' planes, of rows (j) and of columns (i)."""
+        i_mm, j_mm = (float(length) for length in np.linalg.norm(self.affine_lps_mm[:3, :2], axis=0))
+        return float(self.normal_lps @ self.affine_lps_mm[:3, 2]), j_mm, i_mm
 
     @property
     def voxel_ml(self) -> float:

@@ -22,10 +22,9 @@ def truth_figures(phantom: Phantom) -> dict[str, object]:
     lung_counts = {side: np.count_nonzero(lungs == side, axis=(1, 2)) for side in Lung}
     affected_counts = {side: np.count_nonzero((lungs == side) & (lesions > 0), axis=(1, 2)) for side in Lung}
     in_slice, affected = sum(lung_counts.values()), sum(affected_counts.values())
-    normal = phantom.affine_lps_mm[:3, 2] / phantom.spacing_mm[0]
     slices = []
     for index, k in enumerate(range(len(lungs) - 1, -1, -1)):
-        position_mm = float(normal @ (phantom.affine_lps_mm @ [0, 0, k, 1])[:3])
+        position_mm = float(phantom.normal_lps @ (phantom.affine_lps_mm @ [0, 0, k, 1])[:3])
         percent = 100.0 * float(affected[k] / in_slice[k]) if in_slice[k] else None
         slices.append({"index": index, "position_mm": position_mm, "affected_percent": percent})
     return {

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from covnode.records.result import Acquisition, ModelIdentity
 
+AIR_HU = -1024
+"""What padding and everything below it becomes: the lowest value of a 12 bit CT."""
+
 
 class Lung(IntEnum):
     """Labels of LungMask.labels; right and left are the patient's."""
@@ -64,11 +67,12 @@ class CTVolume:
     Attributes
     ----------
     voxels_hu
-        int16, shape (k, j, i), Hounsfield units; padding is -1024.
+        int16, shape (k, j, i), Hounsfield units; padding is AIR_HU.
     affine_lps_mm
         float64, shape (4, 4): (i, j, k, 1) -> LPS mm of the voxel centre.
+        Sheared where the gantry was tilted: k then leans off the slices' normal.
     spacing_mm
-        (k, j, i) distances of voxel centres.
+        (k, j, i) distances of the slices' planes, of rows and of columns.
     frames
         One per k, from inferior to superior.
     in_plane

@@ -1,4 +1,4 @@
-"""Several images at one position: copies are merged, separate acquisitions are told apart, the rest is refused.
+"""Several images of one place: copies are merged, separate acquisitions are told apart, the rest is refused.
 
 Comes from stack; goes to loading. Whatever is left out is stated in a caution.
 """
@@ -20,6 +20,7 @@ EXTENT_TOLERANCE_MM = 10.0
 # What tells two acquisitions or reconstructions of one series apart, the surest first.
 _SEPARATORS: tuple[tuple[str, Callable[[Frame], Any]], ...] = (
     ("Acquisition Number", lambda frame: frame.acquisition_number),
+    ("Temporal Position", lambda frame: frame.temporal_position),
     ("Acquisition Time", lambda frame: frame.acquisition_time),
     ("Image Type", lambda frame: frame.image_type),
     ("Convolution Kernel", lambda frame: frame.convolution_kernel),
@@ -30,9 +31,11 @@ def resolve_duplicates(stack: Stack, *, min_slices: int) -> tuple[Stack, tuple[s
     """One even stack with one image at each position.
 
     Identical images at one position are one slice: the one with the lowest Instance Number stays. Where images
-    differ, Acquisition Number, Acquisition Time, Image Type and Convolution Kernel are tried in turn: the first that
-    splits the series so that a part is a complete even stack over the whole extent decides. Of several such parts
-    the one with most slices is taken; at a tie the first acquired (of contrast phases the one with least contrast).
+    differ, or lie between the slices of another stack, Acquisition Number, Temporal Position, Acquisition Time, Image
+    Type and Convolution Kernel are tried in turn: the first that splits the series so that a part is a complete even
+    stack over the whole extent decides. Of several such parts the one with most slices is taken; at a tie the first
+    acquired (of contrast phases the one with least contrast). Acquisitions that follow one another along the body are
+    one stack.
 
     Returns
     -------
@@ -48,18 +51,20 @@ def resolve_duplicates(stack: Stack, *, min_slices: int) -> tuple[Stack, tuple[s
         When images at one position cannot be decoded to be compared.
     """
     merged = _merged(stack)
-    if merged is not None:
-        require_enough(merged.frames, min_slices)
-        require_even(merged)
-        copies = len(stack.frames) - len(merged.frames)
-        caution = f"{copies} image(s) were identical copies of another at the same position; one of each was used."
-        return merged, (caution,) if copies else ()
     for attribute, value_of in _SEPARATORS:
         parts = _complete_parts(stack, value_of, min_slices)
+        if merged is not None:
+            parts = [part for part in parts if _has_others_between(part, merged)]
         if parts:
             chosen = max(parts, key=lambda part: len(part.frames))  # the first of equals
             return chosen, (_caution(attribute, value_of, stack, chosen),)
-    raise DuplicatePositions(_reason(stack))
+    if merged is None:
+        raise DuplicatePositions(_reason(stack))
+    require_enough(merged.frames, min_slices)
+    require_even(merged)
+    copies = len(stack.frames) - len(merged.frames)
+    caution = f"{copies} image(s) were identical copies of another at the same position; one of each was used."
+    return merged, (caution,) if copies else ()
 
 
 def _complete_parts(stack: Stack, value_of: Callable[[Frame], Any], min_slices: int) -> list[Stack]:
@@ -73,9 +78,18 @@ def _complete_parts(stack: Stack, value_of: Callable[[Frame], Any], min_slices: 
     return [part for part in parts if part is not None]
 
 
+def _has_others_between(part: Stack, merged: Stack) -> bool:
+    """Whether slices that are no part of it lie between its own, as those of an interleaved acquisition do."""
+    first_mm, last_mm = part.distances_mm[[0, -1]] + [-SAME_POSITION_MM, SAME_POSITION_MM]
+    spanned = (merged.distances_mm >= first_mm) & (merged.distances_mm <= last_mm)
+    return int(np.count_nonzero(spanned)) > len(part.frames)
+
+
 def _complete(frames: Sequence[Frame], whole: Stack, min_slices: int) -> Stack | None:
+    if len(frames) < max(min_slices, 2):
+        return None
     part = _merged(stack_of(frames, whole.plane))
-    if part is None or len(part.frames) < min_slices:
+    if part is None or len(part.frames) < max(min_slices, 2):
         return None
     reaches_below = part.distances_mm[0] - whole.distances_mm[0] <= EXTENT_TOLERANCE_MM
     reaches_above = whole.distances_mm[-1] - part.distances_mm[-1] <= EXTENT_TOLERANCE_MM
@@ -106,7 +120,7 @@ def _caution(attribute: str, value_of: Callable[[Frame], Any], stack: Stack, cho
     value = value_of(chosen.frames[0])
     which = f" {value}" if isinstance(value, int) else ""
     return (
-        f"The series holds several stacks of images at the same positions, told apart by {attribute}; the one of "
+        f"The series holds several stacks of images of the same range, told apart by {attribute}; the one of "
         f"{len(chosen.frames)} slices{which and f' ({attribute}{which})'} was used and "
         f"{len(stack.frames) - len(chosen.frames)} other image(s) were left out."
     )

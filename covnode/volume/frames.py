@@ -99,7 +99,7 @@ class Frame:
         Pixel Spacing: distance of rows, then of columns.
     rescale, rescale_type
         Slope and intercept, where both are there (PS3.3 C.11.1.1.2).
-    acquisition_number, acquisition_time, convolution_kernel
+    acquisition_number, temporal_position, acquisition_time, convolution_kernel
         What may tell two stacks of one series apart.
     """
 
@@ -112,6 +112,7 @@ class Frame:
     rescale: tuple[float, float] | None
     rescale_type: str | None
     acquisition_number: int | None
+    temporal_position: int | None
     acquisition_time: str | None
     convolution_kernel: str | None
 

@@ -64,6 +64,7 @@ def _frame(group: Groups, image: Image, frame_number: int) -> Frame:
         rescale=rescale_of(rescale),
         rescale_type=text(rescale, "RescaleType"),
         acquisition_number=integer(content, "FrameAcquisitionNumber"),
+        temporal_position=integer(content, "TemporalPositionIndex"),
         acquisition_time=text(content, "FrameAcquisitionDateTime"),
         convolution_kernel=text(group("CTReconstructionSequence"), "ConvolutionKernel"),
     )

@@ -67,8 +67,11 @@ def common_plane(frames: Sequence[Frame]) -> PlaneGeometry:
     _require_possible(frames, orientations, spacings_mm)
     _require_same(frames, "Frame of Reference", [frame.image.frame_of_reference_uid for frame in frames])
     _require_same(frames, "matrix", [(f.image.pixel_format.rows, f.image.pixel_format.columns) for f in frames])
-    _require_close(frames, "Image Orientation (Patient)", orientations, COSINE_TOLERANCE)
-    _require_close(frames, "Pixel Spacing", spacings_mm, SPACING_TOLERANCE * float(spacings_mm.min()))
+    pixel_format = frames[0].image.pixel_format
+    pixels = max(pixel_format.rows, pixel_format.columns)
+    field_mm = pixels * float(spacings_mm.max())
+    _require_close(frames, "Image Orientation (Patient)", orientations, COSINE_TOLERANCE, field_mm)
+    _require_close(frames, "Pixel Spacing", spacings_mm, SPACING_TOLERANCE * float(spacings_mm.min()), pixels)
 
     row, column = orientations[0, :3], orientations[0, 3:]
     normal = np.cross(row, column)
@@ -76,7 +79,6 @@ def common_plane(frames: Sequence[Frame]) -> PlaneGeometry:
     if np.argmax(np.abs(normal)) != 2:
         angle_deg = np.degrees(np.arccos(min(1.0, abs(float(normal[2])))))
         raise NotAxial(f"the slices are not axial: their axis is {angle_deg:.0f} degrees off inferior-superior")
-    pixel_format = frames[0].image.pixel_format
     return PlaneGeometry(
         row=row,
         column=column,
@@ -150,17 +152,23 @@ def _require_same(frames: Sequence[Frame], attribute: str, values: Sequence[obje
     _refuse_odd_ones(frames, attribute, np.array([value == values[0] for value in values]))
 
 
-def _require_close(frames: Sequence[Frame], attribute: str, values: NDArray[np.float64], tolerance: float) -> None:
-    _refuse_odd_ones(frames, attribute, np.abs(values - values[0]).max(axis=1) <= tolerance)
+def _require_close(
+    frames: Sequence[Frame], attribute: str, values: NDArray[np.float64], tolerance: float, reach: float
+) -> None:
+    """Refuse values that differ; ``reach`` makes a difference into mm at the far edge of the image."""
+    off = np.abs(values - values[0]).max(axis=1)
+    _refuse_odd_ones(frames, attribute, off <= tolerance, f" by {off.max() * reach:.2f} mm at the far edge of an image")
 
 
-def _refuse_odd_ones(frames: Sequence[Frame], attribute: str, like_first: NDArray[np.bool_]) -> None:
+def _refuse_odd_ones(frames: Sequence[Frame], attribute: str, like_first: NDArray[np.bool_], how_far: str = "") -> None:
     """Name the slices of the minority."""
     if like_first.all():
         return
     minority = like_first if like_first.sum() * 2 < len(frames) else ~like_first
     odd = _chosen(frames, minority)
-    raise MixedGeometry(f"{attribute} differs within the series: {len(odd)} of {len(frames)} slices ({named(odd)})")
+    raise MixedGeometry(
+        f"{attribute} differs within the series{how_far}: {len(odd)} of {len(frames)} slices ({named(odd)})"
+    )
 
 
 def _chosen(frames: Sequence[Frame], mask: NDArray[np.bool_]) -> list[Frame]:

@@ -12,7 +12,7 @@ from covnode.volume.geometry import affine_of, common_plane
 from covnode.volume.headers import read_frames
 from covnode.volume.pixels import read_voxels_hu
 from covnode.volume.selection import select_slices
-from covnode.volume.stack import Stack, stack_of
+from covnode.volume.stack import Stack, stack_of, tilt_deg_of
 
 
 def load_volume(series: DeidentifiedSeries, *, min_slices: int = 10) -> CTVolume:
@@ -63,7 +63,17 @@ def load_volume(series: DeidentifiedSeries, *, min_slices: int = 10) -> CTVolume
         ),
         in_plane=plane.in_plane,
         acquisition=acquisition,
-        cautions=(*kind_cautions, *duplicate_cautions),
+        cautions=(*kind_cautions, *duplicate_cautions, *_tilt_cautions(stack)),
+    )
+
+
+def _tilt_cautions(stack: Stack) -> tuple[str, ...]:
+    tilt_deg = tilt_deg_of(stack)
+    if not tilt_deg:
+        return ()
+    return (
+        f"The gantry was tilted by {tilt_deg:.1f} degrees: to find lungs and lesions the slices were sheared back by "
+        "whole pixels; masks, positions and volumes are of the slices as they were acquired.",
     )
 
 

@@ -18,11 +18,8 @@ from covnode.dicom.reading import MALFORMED
 from covnode.dicom.stored_frames import bytes_of_frames
 from covnode.errors import NotDicom, PixelDataUnreadable, TransientError
 from covnode.imaging.orientation import to_native
-from covnode.records.volume import InPlane
+from covnode.records.volume import AIR_HU, InPlane
 from covnode.volume.frames import Frame, PixelFormat
-
-AIR_HU = -1024
-"""What padding and everything below it becomes: the lowest value of a 12 bit CT."""
 
 _DECODERS = 2
 _MOST_PENDING = 8

@@ -1,4 +1,4 @@
-"""Slices in order from inferior to superior, and whether they stand in one straight, evenly spaced row.
+"""Slices in order from inferior to superior, and whether they stand in one evenly spaced row, upright or tilted.
 
 Comes from selection and geometry; goes to duplicates and loading. Strict: no slice is moved, made up or dropped.
 """
@@ -21,7 +21,10 @@ ABSOLUTE_TOLERANCE_MM = 0.1
 """How far a slice distance may be from the median: 5 %, or 0.1 mm, which two positions rounded to one decimal make."""
 
 SHIFT_TOLERANCE_PIXELS = 0.5
-"""How far a slice may lie beside the first one's axis: less than half a pixel, so no voxel moves to its neighbour."""
+"""How far a slice may lie beside the line of all: less than half a pixel, so no voxel moves to its neighbour."""
+
+LARGEST_TILT_DEG = 35.0
+"""Gantries tilt by up to 30 degrees."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def stack_of(frames: Sequence[Frame], plane: PlaneGeometry) -> Stack:
 
 
 def require_even(stack: Stack) -> None:
-    """Refuse a stack whose slices are not evenly spaced on a straight line along their normal.
+    """Refuse a stack whose slices are not evenly spaced on a straight line, along their normal or tilted off it.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def require_even(stack: Stack) -> None:
     NonUniformSpacing
         When they differ otherwise.
     MixedGeometry
-        When slices lie beside the line: gantry tilt, or a shifted field of view.
+        When slices lie beside the line, or the line is tilted more than any gantry.
     """
     gaps_mm = np.diff(stack.distances_mm)
     spacing_mm = float(np.median(gaps_mm))
@@ -97,19 +100,39 @@ def _refuse_gaps(stack: Stack, uneven: NDArray[np.intp], spacing_mm: float, tole
     raise NonUniformSpacing(f"the slice distance varies: the median is {spacing_mm:.2f} mm, but {places}{more}")
 
 
+def tilt_deg_of(stack: Stack) -> float:
+    """Angle between the line of an even stack and the slice normal: the gantry's tilt; 0 where no voxel shows it."""
+    beside_mm = _beside_mm(stack)
+    if np.linalg.norm(beside_mm, axis=1).max() <= _limit_mm(stack.plane):
+        return 0.0
+    return float(np.degrees(np.arctan2(np.linalg.norm(beside_mm[-1]), np.ptp(stack.distances_mm))))
+
+
 def _require_straight(stack: Stack) -> None:
-    along_mm = stack.distances_mm - stack.distances_mm[0]
-    beside_mm = stack.positions_lps_mm - stack.positions_lps_mm[0] - np.outer(along_mm, stack.plane.normal)
-    limit_mm = SHIFT_TOLERANCE_PIXELS * min(stack.plane.row_spacing_mm, stack.plane.column_spacing_mm)
-    shifts_mm = np.linalg.norm(beside_mm, axis=1)
-    worst = int(shifts_mm.argmax())
-    if shifts_mm[worst] <= limit_mm:
-        return
-    slope = along_mm @ beside_mm / (along_mm @ along_mm)
-    if np.linalg.norm(beside_mm - np.outer(along_mm, slope), axis=1).max() <= limit_mm:
-        tilt_deg = np.degrees(np.arctan(np.linalg.norm(slope)))
+    beside_mm, numbers = _beside_mm(stack), np.arange(len(stack.frames))
+    # The line that the volume's affine describes.
+    line_mm = np.outer(numbers / numbers[-1], beside_mm[-1])
+    if np.linalg.norm(beside_mm - line_mm, axis=1).max() > _limit_mm(stack.plane):
+        # The line of most slices, which no single one draws aside.
+        half = len(numbers) // 2
+        line_mm = np.outer(numbers, np.median((beside_mm[half:] - beside_mm[:-half]) / half, axis=0))
+        off_mm = np.linalg.norm(beside_mm - line_mm - np.median(beside_mm - line_mm, axis=0), axis=1)
+        worst = int(off_mm.argmax())
+        raise MixedGeometry(f"{stack.name(worst)} lies {off_mm[worst]:.1f} mm beside the line of the other slices")
+    tilt_deg = tilt_deg_of(stack)
+    if tilt_deg > LARGEST_TILT_DEG:
+        step_mm = np.linalg.norm(beside_mm[-1]) / numbers[-1]
         raise MixedGeometry(
-            f"the gantry was tilted: each slice lies beside the one below, {tilt_deg:.1f} degrees off the slice normal "
-            f"({shifts_mm[worst]:.1f} mm over the stack)"
+            f"each slice lies {step_mm:.2f} mm beside the one below, {tilt_deg:.1f} degrees off the slice normal: "
+            f"no gantry is tilted by more than {LARGEST_TILT_DEG:.0f} degrees"
         )
-    raise MixedGeometry(f"{stack.name(worst)} lies {shifts_mm[worst]:.1f} mm beside the axis of the first slice")
+
+
+def _beside_mm(stack: Stack) -> NDArray[np.float64]:
+    """How far each slice lies beside the normal through the first one, LPS, shape (slices, 3)."""
+    along_mm = stack.distances_mm - stack.distances_mm[0]
+    return np.asarray(stack.positions_lps_mm - stack.positions_lps_mm[0] - np.outer(along_mm, stack.plane.normal))
+
+
+def _limit_mm(plane: PlaneGeometry) -> float:
+    return SHIFT_TOLERANCE_PIXELS * min(plane.row_spacing_mm, plane.column_spacing_mm)

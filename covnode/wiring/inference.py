@@ -12,6 +12,7 @@ import torch
 from covnode.errors import ConfigurationError, OutOfMemory
 from covnode.imaging.mask_file import save_masks
 from covnode.imaging.resampling import network_input
+from covnode.imaging.upright import lesions_upright, lungs_upright
 from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
@@ -117,9 +118,9 @@ def _infer_series(
     stages = Stages(
         load=lambda held: load_volume(held, min_slices=settings.min_slices),
         check_volume=lambda volume: check_volume(volume, plan.quality),
-        segment_lungs=lungs_of,
+        segment_lungs=lungs_upright(lungs_of),
         check_lungs=lambda volume, lungs: check_lungs(volume, lungs, plan.quality),
-        find_lesions=find_lesions,
+        find_lesions=lesions_upright(find_lesions),
         conclude=_Conclusion(plan, models),
         report=report,
     )

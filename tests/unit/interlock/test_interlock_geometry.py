@@ -22,7 +22,7 @@ def shifted(x_mm=0.0, y_mm=0.0, z_mm=0.0):
 @pytest.mark.parametrize(
     "shift", [{"x_mm": 1}, {"y_mm": -1}, {"z_mm": 1}, {"z_mm": 2.5}, {"x_mm": 0.7}, {"y_mm": 0.02}]
 )
-@pytest.mark.parametrize("layout", ["axial", "oblique", "enhanced"])
+@pytest.mark.parametrize("layout", ["axial", "oblique", "enhanced", "tilted"])
 def test_a_shifted_segmentation(deliver, tmp_path, layout, shift):
     assert refused(changed(deliver(layout), tmp_path, seg=shifted(**shift))) == Rule.GEOMETRY
 
@@ -64,6 +64,39 @@ def test_stored_masks_on_another_grid(deliver):
         assert refused(replace(delivery, masks=replace(delivery.masks, affine_lps_mm=affine))) == Rule.GEOMETRY
     mirrored = delivery.masks.affine_lps_mm @ np.diag([-1, 1, 1, 1])
     assert refused(replace(delivery, masks=replace(delivery.masks, affine_lps_mm=mirrored))) == Rule.GEOMETRY
+
+
+def without_shear(affine):
+    """The same grid with its slices stacked along their normal, as if the gantry had not been tilted."""
+    upright, normal = affine.copy(), np.cross(affine[:3, 0], affine[:3, 1])
+    normal /= np.linalg.norm(normal)
+    upright[:3, 2] = normal * (affine[:3, 2] @ normal)
+    return upright
+
+
+TILTED = ["tilted", "tilted_feet_first", "enhanced_tilted"]
+
+
+@pytest.mark.parametrize("layout", TILTED)
+def test_masks_whose_grid_leaves_out_the_shear_of_a_tilted_gantry(deliver, layout):
+    delivery = deliver(layout)
+    upright = without_shear(delivery.masks.affine_lps_mm)
+    assert refused(replace(delivery, masks=replace(delivery.masks, affine_lps_mm=upright))) == Rule.GEOMETRY
+
+
+@pytest.mark.parametrize("layout", TILTED)
+def test_a_segmentation_whose_frames_leave_out_the_shear(deliver, tmp_path, layout):
+    delivery = deliver(layout)
+    sheared = delivery.masks.affine_lps_mm
+    moved = without_shear(sheared) @ np.linalg.inv(sheared)
+
+    def put_upright(seg):
+        for groups in seg.PerFrameFunctionalGroupsSequence:
+            position = groups.PlanePositionSequence[0]
+            upright = (moved @ [*map(float, position.ImagePositionPatient), 1.0])[:3]
+            position.ImagePositionPatient = [f"{value:.6f}" for value in upright]
+
+    assert refused(changed(delivery, tmp_path, seg=put_upright)) == Rule.GEOMETRY
 
 
 def flip_one_frame(seg):

@@ -49,8 +49,11 @@ LAYOUTS = {
     "transposed": np.array([[0, 1, 0], [1, 0, 0]], float),
     "turned": np.array([[0, -1, 0], [1, 0, 0]], float),
     "oblique": _rotated(9, -6, 4),
+    "tilted": _rotated(-15, 0, 0),
+    "tilted_feet_first": _rotated(20, 0, 180),
     "enhanced": np.array([[1, 0, 0], [0, 1, 0]], float),
     "enhanced_oblique": _rotated(-5, 8, 3),
+    "enhanced_tilted": _rotated(20, 0, 0),
     "enhanced_split": np.array([[1, 0, 0], [0, 1, 0]], float),
 }
 
@@ -88,7 +91,7 @@ def make_series(folder, layout="axial", *, slices=SLICES, rows=ROWS, columns=COL
     """Write a series, with `changes` in every header (None removes), and the volume that the loader would make."""
     row_cosines, column_cosines = LAYOUTS[layout]
     in_plane = in_plane_of(tuple(row_cosines), tuple(column_cosines))
-    affine, shape = _canonical_grid(row_cosines, column_cosines, in_plane, (slices, rows, columns))
+    affine, shape = _canonical_grid(layout, in_plane, (slices, rows, columns))
     lungs, lesions = make_masks(shape)
     voxels = np.full(shape, -60, np.int16)
     voxels[lungs > 0] = -850
@@ -97,7 +100,7 @@ def make_series(folder, layout="axial", *, slices=SLICES, rows=ROWS, columns=COL
     stored = np.ascontiguousarray(to_native(voxels, in_plane))
     corner = _native_corner(in_plane, shape)
     positions = [(affine @ [*corner, k, 1])[:3] for k in range(slices)]
-    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
+    normal = _normal(affine)
     headers = [_frame_header(layout, k, slices, stored[k], positions[k], changes) for k in range(slices)]
     write = _write_enhanced if layout.startswith("enhanced") else _write_single
     frames = tuple(
@@ -107,7 +110,10 @@ def make_series(folder, layout="axial", *, slices=SLICES, rows=ROWS, columns=COL
     volume = CTVolume(
         voxels_hu=voxels,
         affine_lps_mm=affine,
-        spacing_mm=(SLICE_SPACING_MM, *(float(np.linalg.norm(affine[:3, axis])) for axis in (1, 0))),
+        spacing_mm=(
+            float(affine[:3, 2] @ normal),
+            *(float(np.linalg.norm(affine[:3, axis])) for axis in (1, 0)),
+        ),
         frames=frames,
         in_plane=in_plane,
         acquisition=Acquisition(convolution_kernel="B40f", slice_thickness_mm=SLICE_SPACING_MM),
@@ -173,20 +179,27 @@ def make_result(made, **changes):
     return AnalysisResult(**{**values, **changes})
 
 
-def _canonical_grid(row_cosines, column_cosines, in_plane, size):
+def _canonical_grid(layout, in_plane, size):
     slices, rows, columns = size
+    row_cosines, column_cosines = LAYOUTS[layout]
     along_column_index, along_row_index = row_cosines * COLUMN_SPACING_MM, column_cosines * ROW_SPACING_MM
     i_step, j_step = (
         (along_row_index, along_column_index) if in_plane.transpose else (along_column_index, along_row_index)
     )
     i_step = -i_step if in_plane.flip_i else i_step
     j_step = -j_step if in_plane.flip_j else j_step
-    k_step = np.cross(i_step, j_step)
-    k_step = k_step / np.linalg.norm(k_step) * SLICE_SPACING_MM
     affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = i_step, j_step, k_step, (-31.25, -187.5, -803.75)
+    affine[:3, 0], affine[:3, 1], affine[:3, 3] = i_step, j_step, (-31.25, -187.5, -803.75)
+    # The table moves along z, whatever the gantry's tilt.
+    affine[:3, 2] = ((0, 0, 1) if "tilted" in layout else _normal(affine)) * np.full(3, SLICE_SPACING_MM)
     j_size, i_size = (columns, rows) if in_plane.transpose else (rows, columns)
     return affine, (slices, j_size, i_size)
+
+
+def _normal(affine):
+    """Unit vector at right angles to the slices, to superior."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    return normal / np.linalg.norm(normal)
 
 
 def _native_corner(in_plane, shape):

@@ -46,7 +46,7 @@ def test_the_masks_are_where_they_were_in_the_patient(write, layout):
     assert seg.SegmentsOverlap == "YES"
 
 
-@pytest.mark.parametrize("layout", ["axial", "enhanced", "enhanced_split"])
+@pytest.mark.parametrize("layout", ["axial", "enhanced", "enhanced_split", "tilted", "enhanced_tilted"])
 def test_each_frame_names_the_stored_frame_at_its_position(write, layout):
     made, _, objects = write(layout)
     seg = dcmread(objects[ObjectKind.SEG].path)

@@ -25,12 +25,13 @@ def decimal_strings(values):
 
 @dataclass
 class Recipe:
-    """How a series is stored; `change` may spoil each data set before it is written."""
+    """How a series is stored: slices along their normal, or along `stacked_along`; `change` may spoil each data set."""
 
     row: tuple[float, ...] = AXIAL[0]
     column: tuple[float, ...] = AXIAL[1]
     pixel_spacing_mm: tuple[float, float] = (0.7, 0.9)
     slice_spacing_mm: float = 2.5
+    stacked_along: tuple[float, ...] | None = None
     origin_lps_mm: tuple[float, ...] = (-8.0, -6.5, -20.0)
     rows: int = 10
     columns: int = 12
@@ -39,9 +40,9 @@ class Recipe:
     file_order: Callable[[int], int] = field(default=lambda index: index)
 
     def positions(self):
-        normal = np.cross(self.row, self.column)
+        axis = np.cross(self.row, self.column) if self.stacked_along is None else np.array(self.stacked_along)
         return [
-            np.array(self.origin_lps_mm) + index * self.slice_spacing_mm * normal / np.linalg.norm(normal)
+            np.array(self.origin_lps_mm) + index * self.slice_spacing_mm * axis / np.linalg.norm(axis)
             for index in range(self.count)
         ]
 

@@ -52,7 +52,7 @@ def test_of_two_acquisitions_the_longer_is_used(make_series):
     volume = load_volume(together(make_series(), longer))
     np.testing.assert_array_equal(volume.voxels_hu, load_volume(longer).voxels_hu)
     assert volume.cautions == (
-        "The series holds several stacks of images at the same positions, told apart by Acquisition Number; the one of "
+        "The series holds several stacks of images of the same range, told apart by Acquisition Number; the one of "
         "14 slices (Acquisition Number 2) was used and 12 other image(s) were left out.",
     )
 
@@ -66,7 +66,12 @@ def test_of_equally_long_acquisitions_the_first_is_used(make_series):
 
 @pytest.mark.parametrize(
     "values",
-    [{"AcquisitionTime": "120000"}, {"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, {"ConvolutionKernel": "B70f"}],
+    [
+        {"TemporalPositionIdentifier": 2},
+        {"AcquisitionTime": "120000"},
+        {"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]},
+        {"ConvolutionKernel": "B70f"},
+    ],
     ids=lambda values: next(iter(values)),
 )
 def test_other_attributes_tell_stacks_apart_too(make_series, values):
@@ -88,6 +93,58 @@ def test_no_part_of_the_body_is_left_out(make_series):
     upper = make_series(origin_lps_mm=(-8.0, -6.5, 5.0), change=brighter(7, AcquisitionNumber=2))
     with pytest.raises(errors.DuplicatePositions):
         load_volume(together(make_series(), upper))
+
+
+def halfway(make_series, **values):
+    """A series whose slices lie between those of the plain one."""
+    return make_series(origin_lps_mm=(-8.0, -6.5, -18.75), change=brighter(7, **values))
+
+
+def test_interleaved_acquisitions_are_not_mixed(make_series):
+    # Together they are evenly spaced, but the patient has breathed in between.
+    first, second = make_series(), halfway(make_series, AcquisitionNumber=2)
+    volume = load_volume(together(first, second))
+    np.testing.assert_array_equal(volume.voxels_hu, load_volume(first).voxels_hu)
+    assert volume.spacing_mm[0] == pytest.approx(2.5)
+    assert volume.cautions == (
+        "The series holds several stacks of images of the same range, told apart by Acquisition Number; the one of "
+        "12 slices (Acquisition Number 1) was used and 12 other image(s) were left out.",
+    )
+
+
+def test_of_interleaved_reconstructions_the_finer_is_used(make_series):
+    fine = make_series(
+        slice_spacing_mm=1.1, count=26, origin_lps_mm=(-8.0, -6.5, -19.7), change=brighter(7, ConvolutionKernel="B70f")
+    )
+    volume = load_volume(together(make_series(), fine))
+    np.testing.assert_array_equal(volume.voxels_hu, load_volume(fine).voxels_hu)
+    assert "Convolution Kernel; the one of 26 slices was used and 12 other" in volume.cautions[0]
+
+
+def test_an_overlapping_reconstruction_is_one_stack(make_series):
+    # Nothing differs but the place: slices of 2.5 mm, each half over the next.
+    first, second = make_series(), make_series(origin_lps_mm=(-8.0, -6.5, -18.75))
+    volume = load_volume(together(first, second))
+    assert volume.voxels_hu.shape[0] == 24
+    assert volume.spacing_mm[0] == pytest.approx(1.25)
+    assert volume.acquisition.slice_thickness_mm == 2.5
+    assert volume.cautions == ()
+
+
+def test_acquisitions_that_follow_one_another_are_one_stack(make_series):
+    # Step and shoot: every four slices are an acquisition of their own.
+    def number(dataset, index):
+        dataset.AcquisitionNumber = index // 4 + 1
+
+    volume = load_volume(make_series(count=24, change=number), min_slices=4)
+    assert volume.voxels_hu.shape[0] == 24
+    assert volume.cautions == ()
+
+
+def test_stacks_that_nothing_tells_apart_are_refused_with_the_millimetres(make_series):
+    odd = make_series(origin_lps_mm=(-8.0, -6.5, -19.0))
+    with pytest.raises(errors.NonUniformSpacing, match=r"1\.50 mm between instance 1 .*-19\.00 mm\) and instance 2 "):
+        load_volume(together(make_series(), odd))
 
 
 def test_a_gap_in_the_longest_stack_is_no_complete_stack(make_series):

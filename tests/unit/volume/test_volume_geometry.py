@@ -88,6 +88,30 @@ def test_oblique_series_in_any_file_order(make_series, x_deg, y_deg, z_deg, mirr
 
 
 @pytest.mark.parametrize(("row", "column"), SIGNED_AXES)
+@pytest.mark.parametrize("tilt_deg", [-15.0, 20.0, 30.0])
+@pytest.mark.parametrize("about", [0, 1], ids=["about x", "about y"])
+def test_slices_of_a_tilted_gantry_stay_where_they_were_acquired(make_series, row, column, tilt_deg, about):
+    # The planes are turned, the table moves along z: each slice lies beside the one below.
+    turn = rotation(*np.roll([tilt_deg, 0.0, 0.0], about))
+    recipe = {"row": tuple(turn @ row), "column": tuple(turn @ column), "stacked_along": (0.0, 0.0, 1.0)}
+    volume = load_volume(make_series(**recipe))
+    assert_every_voxel_is_where_the_affine_says(volume)
+    np.testing.assert_allclose(volume.affine_lps_mm[:3, 2], [0, 0, 2.5], atol=1e-6)
+    cosine = np.cos(np.radians(tilt_deg))
+    assert volume.spacing_mm[0] == pytest.approx(2.5 * cosine, abs=1e-6)
+    assert volume.voxel_ml == pytest.approx(0.7 * 0.9 * 2.5 * cosine / 1000)
+    assert volume.cautions == (
+        f"The gantry was tilted by {abs(tilt_deg):.1f} degrees: to find lungs and lesions the slices were sheared back "
+        "by whole pixels; masks, positions and volumes are of the slices as they were acquired.",
+    )
+
+
+def test_a_stack_along_its_normal_is_not_called_tilted(make_series):
+    turn = rotation(12.0, -7.0, 3.0)
+    assert load_volume(make_series(row=tuple(turn[:, 0]), column=tuple(turn[:, 1]))).cautions == ()
+
+
+@pytest.mark.parametrize(("row", "column"), SIGNED_AXES)
 def test_frames_name_the_file_of_each_slice_in_its_stored_matrix(make_series, row, column):
     volume = load_volume(make_series(row=row, column=column, file_order=lambda index: (index * 5) % 12))
     for k, frame in enumerate(volume.frames):

@@ -87,9 +87,14 @@ CASES = [
         "one slice turned",
         only(5, ImageOrientationPatient=["0", "1", "0", "1", "0", "0"]),
         errors.MixedGeometry,
-        r"Orientation .*1 of 12 slices \(instance 6\)",
+        r"Orientation .* by 10\.80 mm at the far edge .*1 of 12 slices \(instance 6\)",
     ),
-    ("the first slice another spacing", only(0, PixelSpacing=["0.7", "0.8"]), errors.MixedGeometry, r"\(instance 1\)"),
+    (
+        "the first slice another spacing",
+        only(0, PixelSpacing=["0.7", "0.8"]),
+        errors.MixedGeometry,
+        r"Spacing .* by 1\.20 mm at the far edge .*\(instance 1\)",
+    ),
     (
         "one slice another matrix",
         only(5, Rows=5, Columns=24),
@@ -152,13 +157,26 @@ def test_reformats_are_not_axial(make_series, row, column, degrees):
         load_volume(make_series(row=row, column=column))
 
 
-def test_gantry_tilt_is_named(make_series):
-    # Tilted planes, but the table moved along z: the slices are shifted against each other.
-    def along_table(dataset, index):
-        dataset.ImagePositionPatient = decimal_strings((-8.0, -6.5, index * 2.5))
+def test_a_tilt_beyond_any_gantry_is_refused(make_series):
+    steep = {"row": (1.0, 0.0, 0.0), "column": (0.0, 0.8, 0.6), "stacked_along": (0.0, 0.0, 1.0)}
+    with pytest.raises(errors.MixedGeometry, match=r"1\.50 mm beside the one below, 36\.9 degrees .*more than 35"):
+        load_volume(make_series(**steep))
 
-    with pytest.raises(errors.MixedGeometry, match=r"gantry was tilted: .*17\.2 degrees"):
-        load_volume(make_series(row=TILTED[0], column=TILTED[1], change=along_table))
+
+@pytest.mark.parametrize("index", [0, 5, 11])
+def test_a_slice_beside_a_tilted_stack_is_named(make_series, index):
+    tilted = {"row": TILTED[0], "column": TILTED[1], "stacked_along": (0.0, 0.0, 1.0)}
+    with pytest.raises(errors.MixedGeometry, match=rf"instance {index + 1} .*3\.0 mm beside the line"):
+        load_volume(make_series(change=move(index, 3, 0, 0), **tilted))
+
+
+def test_a_field_of_view_that_moves_halfway_is_refused(make_series):
+    def move_upper_half(dataset, index):
+        if index > 5:
+            move(index, 4, 0, 0)(dataset, index)
+
+    with pytest.raises(errors.MixedGeometry, match=r"mm beside the line of the other slices"):
+        load_volume(make_series(change=move_upper_half))
 
 
 def test_a_drift_of_the_slice_distance_is_refused(make_series):
