@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from covnode.errors import ConfigurationError, OutOfMemory
+from covnode.errors import OutOfMemory
 from covnode.imaging.mask_file import save_masks
 from covnode.imaging.resampling import network_input
-from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
 from covnode.infer.lesions import find_lesions
@@ -21,7 +20,6 @@ from covnode.infer.measures import measure
 from covnode.infer.plausibility import cautions as plausibility_cautions
 from covnode.infer.r231 import R231
 from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
-from covnode.infer.slice_engines import Precision
 from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
 from covnode.records.job import AnalysisClaim
 from covnode.records.result import AnalysisResult, ResultObject
@@ -31,11 +29,9 @@ from covnode.report.writer import write_objects
 from covnode.sections import WorkerSettings
 from covnode.store.results import MASKS, StoredResult, save_result
 from covnode.volume.loading import load_volume
-from covnode.wiring.model_store import R231_FOLDER, shipped_models
+from covnode.wiring.model_store import active_models, load_model
 from covnode.wiring.plan import InferencePlan
 
-CLASSIFIER = "covid-classifier-demo"
-SEVERITY = "severity-demo"
 _DEMONSTRATION_CAUTION = (
     "Probability and severity come from demonstration models that were trained on synthetic phantoms only: "
     "not for clinical use."
@@ -46,34 +42,32 @@ _DEMONSTRATION_CAUTION = (
 class Models:
     """The models of one process, on their device."""
 
-    r231: R231 | None
+    lungs: R231 | None
     classifier: Classifier
     severity: SeverityRegressor
 
 
 # One set alone: those of another plan would hold memory that this one lacks.
 @lru_cache(maxsize=1)
-def load_models(
-    lungs: str, precision: Precision, installed_models: Path, device_name: str, slices_at_once: int
-) -> Models:
-    """Load and verify every model; ``lungs`` and ``precision`` are settings of the worker.
+def load_models(settings: WorkerSettings, installed_models: Path, device_name: str, slices_at_once: int) -> Models:
+    """Load and verify every model that the settings choose.
 
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        A model that the settings ask for is not installed, its weights are not those of its manifest, or the CPU lacks
-        the precision.
+        A model is not there, its weights are not those of its metadata or not of its network, or the CPU lacks the
+        precision.
     """
     device = choose_device(device_name)
-    installed = installed_models / R231_FOLDER
-    if lungs == "r231" and not installed.exists():
-        raise ConfigurationError("worker.lungs is r231, but it is not installed: run 'covnode models install r231'.")
-    wanted = lungs != "density" and installed.exists()
-    shipped = shipped_models()
+    bundles = {
+        task: load_model(installed_models, name, task)
+        for task, name in active_models(settings, installed_models).items()
+    }
+    lungs = bundles.get("lungs")
     return Models(
-        r231=R231(load_bundle(installed), device, slices_at_once, precision) if wanted else None,
-        classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
-        severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
+        lungs=R231(lungs, device, slices_at_once, settings.precision) if lungs else None,
+        classifier=Classifier(bundles["classification"], device),
+        severity=SeverityRegressor(bundles["severity"], device),
     )
 
 
@@ -101,10 +95,10 @@ def _infer_series(
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
     settings = plan.settings
-    models = load_models(settings.lungs, settings.precision, plan.installed_models, plan.device, plan.slices_at_once)
+    models = load_models(settings, plan.installed_models, plan.device, plan.slices_at_once)
 
     def lungs_of(volume: CTVolume) -> LungMask:
-        return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
+        return models.lungs.segment(volume) if models.lungs else segment_lungs(volume)
 
     def conclude(held: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> AnalysisResult:
         return _conclude(settings, models, held, volume, lungs, lesions)
