@@ -3,6 +3,7 @@
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -102,8 +103,14 @@ class DeidentifySettings(Section):
         return value
 
 
-ModelName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+_MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ModelName = Annotated[str, StringConstraints(to_lower=True, pattern=_MODEL_NAME)]
 """Of a model, as its folder is named: in lower case."""
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a text can be the name of a model, and so of its folder."""
+    return re.fullmatch(_MODEL_NAME, text) is not None
 
 
 class WorkerSettings(Section):

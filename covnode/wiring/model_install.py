@@ -24,6 +24,7 @@ from covnode.infer.pickled_weights import read_state_dict
 from covnode.infer.slice_crops import SIDE, SLICE_WINDOW_HU
 from covnode.learn.bundle_writing import write_bundle
 from covnode.networks.registry import build_network
+from covnode.sections import is_model_name
 from covnode.wiring.model_store import shipped_models
 
 _CHUNK_BYTES = 1 << 20
@@ -142,6 +143,8 @@ def install_bundle(home: Home, name: str, source: Path) -> ModelBundle:
     ConfigurationError, WeightsMismatch
         It has another name, or one that is taken, or it is refused; nothing is installed.
     """
+    if not is_model_name(name):
+        raise ConfigurationError(f"{name} is no name of a model: letters, digits, '.', '_' and '-' make one.")
     if (shipped_models() / name).exists() or name in PUBLISHED:
         raise ConfigurationError(f"{name} is the name of another model: give yours a name of its own.")
     home.models.mkdir(mode=0o700, parents=True, exist_ok=True)

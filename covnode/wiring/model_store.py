@@ -11,7 +11,7 @@ from covnode.home import Home
 from covnode.infer.bundle_metadata import Task
 from covnode.infer.bundles import METADATA, OLD_MANIFEST, ModelBundle, load_bundle
 from covnode.logs import get_logger
-from covnode.sections import WorkerSettings
+from covnode.sections import WorkerSettings, is_model_name
 from covnode.store.engine import data_folder
 
 AUTO, DENSITY = "auto", "density"
@@ -59,7 +59,8 @@ def folder_of(installed_models: Path, name: str) -> Path:
     ConfigurationError
         There is none of this name.
     """
-    for place in (installed_models, shipped_models()):
+    # A name and no path: nothing beside the two places is a model.
+    for place in (installed_models, shipped_models()) if is_model_name(name) else ():
         if (place / name.lower()).is_dir():
             return place / name.lower()
     raise ConfigurationError(

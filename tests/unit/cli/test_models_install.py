@@ -1,4 +1,4 @@
-"""Models that a site installs: checked by digest, opened as weights alone, converted, and refused when anything differs."""
+"""Models that a site installs: checked by digest, opened as weights alone, converted, or refused."""
 
 import hashlib
 import json

@@ -155,7 +155,7 @@ def test_other_files_are_a_mismatch(tmp_path, content):
         path.write_bytes(content)
     else:
         torch.save(network(6).state_dict() if content == "six classes" else content, path)
-    with pytest.raises(WeightsMismatch, match="the (weights|file)"):
+    with pytest.raises(WeightsMismatch, match=r"the (weights|file)"):
         r231_of(path)
 
 
