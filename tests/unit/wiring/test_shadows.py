@@ -2,13 +2,13 @@
 
 import json
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 from arriving import arrived
 from own_models import own_model, tamper
-from phantom_cases import volume_of
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -18,6 +18,7 @@ from covnode.home import Home
 from covnode.infer.bundles import load_bundle
 from covnode.infer.lungs import IDENTITY
 from covnode.infer.r231 import R231
+from covnode.learn.demonstration_data import phantom_volume
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
@@ -146,7 +147,8 @@ class _Segmenter(R231):
 
 
 def test_masks_are_compared_side_by_side_and_a_segmenter_that_finds_nothing_says_so():
-    volume = volume_of(np.zeros((2, 4, 10), dtype=np.int16), (1.0, 10.0, 10.0))
+    volume = phantom_volume(make_phantom(PhantomPreset.NORMAL, slices=2, seed=1, size=64))
+    volume = replace(volume, voxels_hu=np.zeros((2, 4, 10), dtype=np.int16), spacing_mm=(1.0, 10.0, 10.0))
     active, shadow = np.zeros((2, 2, 4, 10), dtype=np.uint8)
     active[:, :, :4], active[:, :, 6:] = Lung.RIGHT, Lung.LEFT
     shadow[:, :, :5] = Lung.RIGHT  # a column more of the right lung, and the left one on the wrong side
