@@ -16,10 +16,10 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("active_model", sa.String(), nullable=False),
         sa.Column("active_sha256", sa.String()),
-        sa.Column("active_answer", sa.Float()),
-        sa.Column("answer", sa.Float()),
+        sa.Column("active_answer", sa.Double()),
+        sa.Column("answer", sa.Double()),
         sa.Column("agrees", sa.Boolean()),
-        sa.Column("dice", sa.Float()),
+        sa.Column("dice", sa.Double()),
         sa.Column("error", sa.String()),
     )
     op.create_index("ix_shadow_answers_sha256", "shadow_answers", ["sha256"])

@@ -148,7 +148,7 @@ class _Segmenter(R231):
 
 def test_masks_are_compared_side_by_side_and_a_segmenter_that_finds_nothing_says_so():
     volume = phantom_volume(make_phantom(PhantomPreset.NORMAL, slices=2, seed=1, size=64))
-    volume = replace(volume, voxels_hu=np.zeros((2, 4, 10), dtype=np.int16), spacing_mm=(1.0, 10.0, 10.0))
+    volume = replace(volume, voxels_hu=np.zeros((2, 4, 10), dtype=np.int16))
     active, shadow = np.zeros((2, 2, 4, 10), dtype=np.uint8)
     active[:, :, :4], active[:, :, 6:] = Lung.RIGHT, Lung.LEFT
     shadow[:, :, :5] = Lung.RIGHT  # a column more of the right lung, and the left one on the wrong side
@@ -162,7 +162,7 @@ def test_masks_are_compared_side_by_side_and_a_segmenter_that_finds_nothing_says
         ),
     )
     found = shadowing._answer(_Segmenter(shadow, identity), IDENTITY, seen)
-    assert (found.active_answer, found.answer, found.agrees) == (6.4, 7.2, None)
+    assert (found.active_answer, found.answer, found.agrees) == (6.4, round(72 * volume.voxel_ml, 1), None)
     assert found.dice == pytest.approx(2 * 32 / (64 + 72), abs=1e-4)
     found = shadowing._answer(_Segmenter(None, identity), IDENTITY, seen)
     assert (found.answer, found.dice, found.error) == (None, None, "LungsNotFound")
