@@ -3,6 +3,7 @@
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -102,6 +103,16 @@ class DeidentifySettings(Section):
         return value
 
 
+_MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ModelName = Annotated[str, StringConstraints(to_lower=True, pattern=_MODEL_NAME)]
+"""Of a model, as its folder is named: in lower case."""
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a text can be the name of a model, and so of its folder."""
+    return re.fullmatch(_MODEL_NAME, text) is not None
+
+
 class WorkerSettings(Section):
     """The analysis."""
 
@@ -109,8 +120,15 @@ class WorkerSettings(Section):
         default=(), description="a worker each: cuda:N or cpu; empty: one for every CUDA device, without any one on cpu"
     )
     min_slices: int = Field(default=10, ge=3, description="a series with fewer slices is not analysed")
-    lungs: Literal["auto", "r231", "density"] = Field(
-        default="auto", description="lung segmenter; auto: R231 when its weights are installed, else density"
+    lungs: ModelName = Field(
+        default="auto",
+        description="lung segmenter: density, by rules; a model's name (r231, r231covidweb, ltrclobes); auto: r231 "
+        "when it is installed, else density",
+    )
+    classification: ModelName = Field(default="covid-classifier-demo", description="model of the probability, by name")
+    severity: ModelName = Field(default="severity-demo", description="model of the severity, by name")
+    shadows: tuple[ModelName, ...] = Field(
+        default=(), description="models that answer in silence after each analysis, one a task: 'covnode models shadow'"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="float32",
@@ -121,11 +139,11 @@ class WorkerSettings(Section):
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: the cores, shared by all workers")
     min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the results' disk analyses wait")
 
-    @field_validator("devices", mode="before")
+    @field_validator("devices", "shadows", mode="before")
     @classmethod
-    def _in_words(cls, devices: object) -> object:
+    def _in_words(cls, names: object) -> object:
         # From the environment, which knows no lists: names with commas between them.
-        return devices.replace(",", " ").split() if isinstance(devices, str) else devices
+        return names.replace(",", " ").split() if isinstance(names, str) else names
 
     @field_validator("devices")
     @classmethod

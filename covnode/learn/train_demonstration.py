@@ -87,6 +87,7 @@ def _train_classifier(plan: Plan, training: Examples, validation: Examples) -> N
             plan,
         ),
         card,
+        _training(plan),
     )
 
 
@@ -110,7 +111,24 @@ def _train_severity(plan: Plan, training: Examples, validation: Examples) -> Non
             plan,
         ),
         card,
+        _training(plan),
     )
+
+
+def _training(plan: Plan) -> dict[str, object]:
+    """Return the training as a configuration of MONAI: ``python -m monai.bundle run --config_file train.json``."""
+    return {
+        "imports": ["$import pathlib", "$import covnode.learn.train_demonstration"],
+        "out": "models",
+        "plan": {
+            "_target_": "covnode.learn.train_demonstration.Plan",
+            "out": "$pathlib.Path(@out)",
+            "phantoms": plan.phantoms,
+            "epochs": plan.epochs,
+            "seed": plan.seed,
+        },
+        "run": ["$covnode.learn.train_demonstration.train(@plan)"],
+    }
 
 
 def _fitted(plan: Plan, training: Set, validation: Set, loss: Loss) -> tuple[nn.Module, tuple[Epoch, ...]]:

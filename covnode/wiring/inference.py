@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
-from covnode.errors import ConfigurationError, OutOfMemory
+from covnode.errors import OutOfMemory
 from covnode.imaging.mask_file import save_masks
 from covnode.imaging.resampling import network_input
 from covnode.imaging.upright import lesions_upright, lungs_upright
-from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
 from covnode.infer.emphysema import low_attenuation_percent
@@ -23,7 +22,6 @@ from covnode.infer.measures import measure
 from covnode.infer.quality import check_lungs, check_volume
 from covnode.infer.r231 import R231
 from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
-from covnode.infer.slice_engines import Precision
 from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
 from covnode.records.job import AnalysisClaim
 from covnode.records.quality import Quality
@@ -31,13 +29,12 @@ from covnode.records.result import AnalysisResult, ResultObject
 from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import CTVolume, LesionMask, LungMask
 from covnode.report.writer import write_objects
+from covnode.sections import WorkerSettings
 from covnode.store.results import MASKS, StoredResult, save_result
 from covnode.volume.loading import load_volume
-from covnode.wiring.model_store import R231_FOLDER, shipped_models
+from covnode.wiring.model_store import active_models, load_model
 from covnode.wiring.plan import InferencePlan
 
-CLASSIFIER = "covid-classifier-demo"
-SEVERITY = "severity-demo"
 _DEMONSTRATION_CAUTION = (
     "Probability and severity come from demonstration models that were trained on synthetic phantoms only: "
     "not for clinical use."
@@ -48,34 +45,32 @@ _DEMONSTRATION_CAUTION = (
 class Models:
     """The models of one process, on their device."""
 
-    r231: R231 | None
+    lungs: R231 | None
     classifier: Classifier
     severity: SeverityRegressor
 
 
 # One set alone: those of another plan would hold memory that this one lacks.
 @lru_cache(maxsize=1)
-def load_models(
-    lungs: str, precision: Precision, installed_models: Path, device_name: str, slices_at_once: int
-) -> Models:
-    """Load and verify every model; ``lungs`` and ``precision`` are settings of the worker.
+def load_models(settings: WorkerSettings, installed_models: Path, device_name: str, slices_at_once: int) -> Models:
+    """Load and verify every model that the settings choose.
 
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        A model that the settings ask for is not installed, its weights are not those of its manifest, or the CPU lacks
-        the precision.
+        A model is not there, its weights are not those of its metadata or not of its network, or the CPU lacks the
+        precision.
     """
     device = choose_device(device_name)
-    installed = installed_models / R231_FOLDER
-    if lungs == "r231" and not installed.exists():
-        raise ConfigurationError("worker.lungs is r231, but it is not installed: run 'covnode models install r231'.")
-    wanted = lungs != "density" and installed.exists()
-    shipped = shipped_models()
+    bundles = {
+        task: load_model(installed_models, name, task)
+        for task, name in active_models(settings, installed_models).items()
+    }
+    lungs = bundles.get("lungs")
     return Models(
-        r231=R231(load_bundle(installed), device, slices_at_once, precision) if wanted else None,
-        classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
-        severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
+        lungs=R231(lungs, device, slices_at_once, settings.precision) if lungs else None,
+        classifier=Classifier(bundles["classification"], device),
+        severity=SeverityRegressor(bundles["severity"], device),
     )
 
 
@@ -103,10 +98,10 @@ def _infer_series(
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
     settings = plan.settings
-    models = load_models(settings.lungs, settings.precision, plan.installed_models, plan.device, plan.slices_at_once)
+    models = load_models(settings, plan.installed_models, plan.device, plan.slices_at_once)
 
     def lungs_of(volume: CTVolume) -> LungMask:
-        segment = models.r231.segment if models.r231 else segment_lungs
+        segment = models.lungs.segment if models.lungs else segment_lungs
         return segment(volume, plan.quality.min_lungs_ml)
 
     def report(

@@ -99,3 +99,12 @@ def within_memory(plan: InferencePlan, run: Callable[[InferencePlan], T]) -> T:
                 next_slices_at_once=less.slices_at_once,
             )
             plan = less
+
+
+def kernel_kills() -> int:
+    """Return how many processes the kernel has killed for their memory since it started; 0: it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
