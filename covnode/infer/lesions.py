@@ -1,7 +1,8 @@
 """Dense regions of the lungs: a CTVolume and its LungMask come in, a LesionMask goes to measures and to report.
 
 By density on a coarse, smoothed grid, so that a sharp kernel's noise and a soft one's give the same regions; vessels
-and airway walls are taken away by their thinness, the border of the lungs by not counting half-filled voxels.
+and airway walls are taken away by their thinness, the border of the lungs by not counting half-filled voxels. A lesion
+ends half way between its own density and the lung's.
 Deterministic, needs no weights. Says how dense a region is, never why.
 """
 
@@ -32,6 +33,12 @@ GROUND_GLASS_HU = -750
 HIGHEST_BORDER_HU = -650
 ABOVE_NORMAL_HU = 120
 """Ground glass is denser by this much than the aerated part of the same lung."""
+
+PLATEAU_MM = 5.0
+"""Half edge of the cube in which a border looks for the inside of its lesion."""
+
+PLATEAU_HU = -500
+"""Ground glass inside a lesion, at most: beside a consolidation it is not held against the consolidation."""
 
 CONSOLIDATION_HU = -300
 HIGHEST_HU = 150
@@ -98,8 +105,10 @@ def _on_grid(
     thick = solid & dilate(thick, VESSEL_MM / 2, spacing_mm)
     vessels = dilate(solid & ~thick, HALO_MM, spacing_mm) & ~thick
     density = _smoothed(hu, lung, _inside(lung, spacing_mm) & ~vessels, spacing_mm)
-    dense = lung & (density > _lower_border(density[lung])) & (density < HIGHEST_HU)
+    normal = _normal(density[lung])
+    dense = lung & (density > _lower_border(normal)) & (density < HIGHEST_HU)
     dense &= dilate(opened(dense, PATCH_MM, spacing_mm), PATCH_MM / 2, spacing_mm)
+    dense &= density > _half_way(density, dense, normal, spacing_mm)
     dense = at_least(dense, SMALLEST_ML / block_ml)
     lesions = np.zeros(hu.shape, dtype=np.uint8)
     lesions[dense] = Lesion.GROUND_GLASS
@@ -128,9 +137,24 @@ def _inside(lung: Mask, spacing_mm: Spacing) -> Mask:
     return np.asarray(inner)
 
 
-def _lower_border(density: NDArray[np.float32]) -> float:
-    """Where ground glass begins, in HU, from the density of the aerated part of this lung."""
+def _half_way(density: NDArray[np.float32], dense: Mask, normal: float, spacing_mm: Spacing) -> NDArray[np.float32]:
+    """Where a lesion ends: half way between the aerated lung and the inside of the lesion, in HU.
+
+    Blur spreads an edge to both sides, and leaves its middle where it was. The lower border alone, which faint ground
+    glass needs, would grow every denser lesion by the foot of its edge.
+    """
+    cube = tuple(2 * round(PLATEAU_MM / spacing) + 1 for spacing in spacing_mm)
+    plateau = ndimage.maximum_filter(np.where(dense, density, normal), cube)
+    return np.asarray((normal + np.minimum(plateau, PLATEAU_HU)) / 2, dtype=np.float32)
+
+
+def _normal(density: NDArray[np.float32]) -> float:
+    """Return the density of the aerated part of this lung, in HU."""
     counts, edges = np.histogram(density, bins=np.arange(-1000, -690, 10))
     counts = np.convolve(counts, [1, 2, 3, 2, 1], mode="same")
-    normal = float(edges[int(np.argmax(counts))]) + 5
+    return float(edges[int(np.argmax(counts))]) + 5
+
+
+def _lower_border(normal: float) -> float:
+    """Where ground glass begins, in HU, in a lung whose aerated part is this dense."""
     return float(np.clip(normal + ABOVE_NORMAL_HU, GROUND_GLASS_HU, HIGHEST_BORDER_HU))

@@ -44,12 +44,15 @@ class Plan:
         Training phantoms; a quarter as many more are held out.
     epochs
         At most; early stopping may end before.
+    processes
+        That make phantoms at the same time.
     """
 
     out: Path
     phantoms: int
     epochs: int
     seed: int
+    processes: int
 
     @property
     def training_seeds(self) -> range:
@@ -66,7 +69,9 @@ class Plan:
 def train(plan: Plan) -> None:
     """Train both models and write their bundles into ``plan.out``."""
     log.info("making %d + %d phantoms", len(plan.training_seeds), len(plan.validation_seeds))
-    training, validation = stack_examples(plan.training_seeds), stack_examples(plan.validation_seeds)
+    training, validation = (
+        stack_examples(seeds, plan.processes) for seeds in (plan.training_seeds, plan.validation_seeds)
+    )
     _train_classifier(plan, training, validation)
     _train_severity(plan, training, validation)
 
