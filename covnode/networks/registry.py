@@ -6,8 +6,10 @@ from torch import nn
 
 from covnode.errors import ConfigurationError
 from covnode.networks.densenet import densenet3d
+from covnode.networks.monai_classics import CLASSICS
+from covnode.networks.zunair import zunair3d
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"densenet3d": densenet3d}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"densenet3d": densenet3d, "zunair3d": zunair3d, **CLASSICS}
 
 
 def build_network(name: str, arguments: Mapping[str, object]) -> nn.Module:
