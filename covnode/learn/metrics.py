@@ -13,6 +13,7 @@ from covnode.records.result import SeverityCategory
 
 Truth = NDArray[np.bool_]
 Scores = NDArray[np.float64]
+Figure = Callable[[Truth, Scores], float]
 
 _REPEATS = 1000
 _CLASSES = len(SeverityCategory)
@@ -125,7 +126,7 @@ def class_differences(truth: NDArray[np.int64], found: NDArray[np.int64]) -> tup
     return tuple(int(count) for count in counts)
 
 
-def interval(figure: Callable[[Truth, Scores], float], truth: Truth, scores: Scores) -> Interval:
+def interval(figure: Figure, truth: Truth, scores: Scores) -> Interval:
     """Return a figure of (truth, scores) with its bootstrap interval: 1,000 samples of patients with replacement.
 
     Samples for which the figure is not defined, of one class say, are left out.
