@@ -11,7 +11,11 @@ from covnode.records.result import DEMONSTRATION
 
 
 def classifier_card(
-    found: NDArray[np.bool_], truth: NDArray[np.bool_], phantoms: int, epochs: tuple[Epoch, ...]
+    found: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    phantoms: int,
+    epochs: tuple[Epoch, ...],
+    temperature: float,
 ) -> str:
     """Card of the classifier; ``found`` and ``truth`` are of the held-out phantoms."""
     counts = [
@@ -27,7 +31,8 @@ def classifier_card(
         "glass in patches near the pleura of both lungs. Normal phantoms and those with one consolidated lobe, an\n"
         "effusion, nodules or emphysema are the other class.",
         training=_training(phantoms, epochs, "binary cross-entropy"),
-        measured=f"On {len(truth)} held-out phantoms, at a probability of 0.5:\n\n"
+        measured=f"Calibrated on the held-out phantoms by a temperature of {temperature:.2f}, which the weights hold.\n"
+        f"On these {len(truth)}, at a probability of 0.5:\n\n"
         f"| phantoms | number |\n|---|---|\n{rows}",
     )
 

@@ -18,7 +18,8 @@ from torch import nn
 from covnode.errors import ConfigurationError
 from covnode.infer.device import choose_device
 from covnode.learn.bundle_writing import write_bundle
-from covnode.learn.fitting import Epoch, Loss, Recipe, Set, fit
+from covnode.learn.calibration import cool, fitted_temperature
+from covnode.learn.fitting import Epoch, Loss, Recipe, Set, fit, predict
 from covnode.learn.manifest import Row, Task, read_manifest, split_by_patient
 from covnode.learn.site_data import load_inputs
 from covnode.learn.train_demonstration import INPUT, OUTPUT
@@ -108,7 +109,14 @@ def train_site(plan: SitePlan, told: Told) -> Path:
             f"{checkpoint} is of another network or training ({type(error).__name__}): name another --out."
         ) from None
     _write_epochs(plan.out / EPOCHS, epochs)
-    write_bundle(plan.out / plan.name, network.cpu(), _description(plan, training, held_out), _card(plan, epochs))
+    card = _card(plan, epochs)
+    if plan.task == "classification":
+        temperature = fitted_temperature(predict(network, sets[1].inputs), sets[1].targets)
+        cool(network, temperature)
+        card += (
+            f"\nCalibrated on the held-out patients by a temperature of {temperature:.2f}, which the weights hold.\n"
+        )
+    write_bundle(plan.out / plan.name, network.cpu(), _description(plan, training, held_out), card)
     return plan.out / plan.name
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from covnode.imaging.resampling import NETWORK_SHAPE, WINDOW_HU
 from covnode.learn.bundle_writing import write_bundle
+from covnode.learn.calibration import cool, fitted_temperature
 from covnode.learn.demonstration_cards import classifier_card, severity_card
 from covnode.learn.demonstration_data import Examples, stack_examples
 from covnode.learn.fitting import Epoch, Loss, Recipe, Set, fit, predict
@@ -100,8 +101,10 @@ def _train_classifier(plan: Plan, training: Examples, validation: Examples) -> N
     targets = [examples.is_covid.astype(np.float32) for examples in (training, validation)]
     loss = nn.functional.binary_cross_entropy_with_logits
     network, epochs = _fitted(plan, Set(training.inputs, targets[0]), Set(validation.inputs, targets[1]), loss)
-    found = predict(network, validation.inputs) > 0.0
-    card = classifier_card(found, validation.is_covid, plan.phantoms, epochs)
+    logits = predict(network, validation.inputs)
+    temperature = fitted_temperature(logits, targets[1])
+    cool(network, temperature)
+    card = classifier_card(logits > 0.0, validation.is_covid, plan.phantoms, epochs, temperature)
     write_bundle(
         plan.out / "covid-classifier-demo",
         network,
