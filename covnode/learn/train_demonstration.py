@@ -69,7 +69,7 @@ class Plan:
 
     out: Path
     phantoms: int = 288
-    epochs: int = 9
+    epochs: int = 5
     seed: int = 0
     processes: int = 1
 
