@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test nodes chaos check format models bench-study bench-receive bench-deidentify bench-queue bench-segment soak-receive soak-hosts fuzz-receive peers constraints clean
+.PHONY: help demo test nodes chaos check format train-demo evaluate-phantoms bench-study bench-receive bench-deidentify bench-queue bench-segment soak-receive soak-hosts fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,8 +39,11 @@ format: $(VENV)/.dev ## Format the code and apply the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-models: $(VENV)/.runtime ## Train the demonstration networks on phantoms and write them to models/
-	$(BIN)/python -m covnode.learn.train_demonstration --out models
+train-demo: $(VENV)/.runtime ## Train the demonstration networks on phantoms, from nothing, and write them to models/ (under an hour)
+	$(BIN)/python -m covnode train --phantoms --out models
+
+evaluate-phantoms: $(VENV)/.runtime ## Measure the shipped models on fresh phantoms, a line a goal (under 25 minutes on two cores)
+	$(BIN)/python benchmarks/evaluate_phantoms.py
 
 bench-study: build/r231-phantoms.pth ## Measure a study of 300 slices from the last C-STORE to the PACS, stage by stage
 	$(BIN)/python benchmarks/study.py --weights $<
