@@ -1,7 +1,8 @@
 """Dense regions of the lungs: a CTVolume and its LungMask come in, a LesionMask goes to measures and to report.
 
 By density on a coarse, smoothed grid, so that a sharp kernel's noise and a soft one's give the same regions; vessels
-and airway walls are taken away by their thinness, the border of the lungs by not counting half-filled voxels.
+and airway walls are taken away by their thinness, the border of the lungs by not counting half-filled voxels. A lesion
+ends half way between its own density and the lung's.
 Deterministic, needs no weights. Says how dense a region is, never why.
 """
 
@@ -12,7 +13,7 @@ from scipy import ndimage
 from covnode import __version__
 from covnode.imaging.blocks import block_mean, coarser, factors_towards, spread
 from covnode.imaging.components import Mask, at_least
-from covnode.imaging.morphology import Spacing, box_of, dilate, erode, opened
+from covnode.imaging.morphology import Spacing, box_of, dilate, opened
 from covnode.records.result import ModelIdentity
 from covnode.records.volume import CTVolume, Lesion, LesionMask, Lung, LungMask
 
@@ -27,11 +28,17 @@ IDENTITY = ModelIdentity(
 
 GRID_MM = 1.6
 GROUND_GLASS_HU = -750
-"""Lower border for a lung of usual inflation; raised for a poorly inflated one, see `_on_grid`."""
+"""Lower border for a lung of usual inflation; raised for a poorly inflated one, see `_lower_border`."""
 
 HIGHEST_BORDER_HU = -650
 ABOVE_NORMAL_HU = 120
 """Ground glass is denser by this much than the aerated part of the same lung."""
+
+PLATEAU_MM = 5.0
+"""Half edge of the cube in which a border looks for the inside of its lesion."""
+
+PLATEAU_HU = -500
+"""Ground glass inside a lesion, at most: beside a consolidation it is not held against the consolidation."""
 
 CONSOLIDATION_HU = -300
 HIGHEST_HU = 150
@@ -52,12 +59,6 @@ RIM_MM = 2.5
 
 PATCH_MM = 3.5
 """Radius of the ball that a patch of ground glass holds; what is thinner is the rest of a vessel or of noise."""
-
-CORE_MM = 4.5
-"""Depth from which the density of a region is its own and not its border's."""
-
-AROUND_MM = 8.0
-"""How far the density of the core decides where the border lies."""
 
 SMALLEST_ML = 0.3
 
@@ -104,11 +105,10 @@ def _on_grid(
     thick = solid & dilate(thick, VESSEL_MM / 2, spacing_mm)
     vessels = dilate(solid & ~thick, HALO_MM, spacing_mm) & ~thick
     density = _smoothed(hu, lung, _inside(lung, spacing_mm) & ~vessels, spacing_mm)
-    normal_hu = _normal_hu(density[lung])
-    lower_hu = float(np.clip(normal_hu + ABOVE_NORMAL_HU, GROUND_GLASS_HU, HIGHEST_BORDER_HU))
-    dense = lung & (density > lower_hu) & (density < HIGHEST_HU)
+    normal = _normal(density[lung])
+    dense = lung & (density > _lower_border(normal)) & (density < HIGHEST_HU)
     dense &= dilate(opened(dense, PATCH_MM, spacing_mm), PATCH_MM / 2, spacing_mm)
-    dense &= density > np.maximum(_halfway_hu(density, dense, normal_hu, spacing_mm), lower_hu)
+    dense &= density > _half_way(density, dense, normal, spacing_mm)
     dense = at_least(dense, SMALLEST_ML / block_ml)
     lesions = np.zeros(hu.shape, dtype=np.uint8)
     lesions[dense] = Lesion.GROUND_GLASS
@@ -138,24 +138,24 @@ def _inside(lung: Mask, spacing_mm: Spacing) -> Mask:
     return np.asarray(inner)
 
 
-def _normal_hu(density: NDArray[np.float32]) -> float:
-    """Density of the aerated part of this lung, in HU."""
+def _half_way(density: NDArray[np.float32], dense: Mask, normal: float, spacing_mm: Spacing) -> NDArray[np.float32]:
+    """Where a lesion ends: half way between the aerated lung and the inside of the lesion, in HU.
+
+    Blur spreads an edge to both sides, and leaves its middle where it was. The lower border alone, which faint ground
+    glass needs, would grow every denser lesion by the foot of its edge.
+    """
+    cube = tuple(2 * round(PLATEAU_MM / spacing) + 1 for spacing in spacing_mm)
+    plateau = ndimage.maximum_filter(np.where(dense, density, normal), cube)
+    return np.asarray((normal + np.minimum(plateau, PLATEAU_HU)) / 2, dtype=np.float32)
+
+
+def _normal(density: NDArray[np.float32]) -> float:
+    """Return the density of the aerated part of this lung, in HU."""
     counts, edges = np.histogram(density, bins=np.arange(-1000, -690, 10))
     counts = np.convolve(counts, [1, 2, 3, 2, 1], mode="same")
     return float(edges[int(np.argmax(counts))]) + 5
 
 
-def _halfway_hu(
-    density: NDArray[np.float32], dense: Mask, normal_hu: float, spacing_mm: Spacing
-) -> NDArray[np.float32]:
-    """Halfway from aerated lung to the core of each dense region: where a border that blur has widened really lies.
-
-    Consolidation counts as the densest ground glass, else it would eat up the ground glass around it. Far from any
-    core, where a region is too thin to have one, it is the density of aerated lung.
-    """
-    core = erode(dense, CORE_MM, spacing_mm).astype(np.float32)
-    sigma = tuple(AROUND_MM / spacing for spacing in spacing_mm)
-    total = ndimage.gaussian_filter(np.minimum(density, CONSOLIDATION_HU) * core, sigma)
-    weight = ndimage.gaussian_filter(core, sigma)
-    core_hu = np.where(weight > 1e-4, total / np.maximum(weight, 1e-4), normal_hu)
-    return np.asarray((core_hu + normal_hu) / 2, dtype=np.float32)
+def _lower_border(normal: float) -> float:
+    """Where ground glass begins, in HU, in a lung whose aerated part is this dense."""
+    return float(np.clip(normal + ABOVE_NORMAL_HU, GROUND_GLASS_HU, HIGHEST_BORDER_HU))
