@@ -120,7 +120,7 @@ def install_published(
         if not digest.startswith(expected):
             raise WeightsMismatch(
                 f"the weights have the sha256 {digest}, expected was {expected}: nothing was installed. "
-                "For weights of your own give --sha256."
+                f"The published ones are at {published.url}; for weights of your own give --sha256."
             )
         description = _description(published, digest)
         network = build_network(description["network"]["name"], description["network"]["arguments"])
