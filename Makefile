@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test nodes chaos check format models bench-path bench-receive bench-deidentify bench-queue bench-segment soak-receive soak-hosts fuzz-receive peers constraints clean
+.PHONY: help demo test nodes chaos check format train-demo evaluate-phantoms bench-study bench-receive bench-deidentify bench-queue bench-segment soak-receive soak-hosts fuzz-receive peers constraints clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,11 +39,14 @@ format: $(VENV)/.dev ## Format the code and apply the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-models: $(VENV)/.runtime ## Train the demonstration networks on phantoms and write them to models/
-	$(BIN)/python -m covnode.learn.train_demonstration --out models
+train-demo: $(VENV)/.runtime ## Train the demonstration networks on phantoms, from nothing, and write them to models/ (under an hour)
+	$(BIN)/python -m covnode train --phantoms --out models
 
-bench-path: $(VENV)/.runtime ## Measure a series of 300 slices, from the last C-STORE to the results in the PACS
-	$(BIN)/python benchmarks/path.py
+evaluate-phantoms: $(VENV)/.runtime ## Measure the shipped models on fresh phantoms, a line a goal (under 25 minutes on two cores)
+	$(BIN)/python benchmarks/evaluate_phantoms.py
+
+bench-study: build/r231-phantoms.pth ## Measure a study of 300 slices from the last C-STORE to the PACS, stage by stage
+	$(BIN)/python benchmarks/study.py --weights $<
 
 bench-receive: $(VENV)/.runtime ## Measure the receiver side by side with DCMTK's storescp and Orthanc: instances a second
 	@tests/install_peers.sh eatmydata:eatmydata
@@ -56,9 +59,12 @@ bench-queue: $(VENV)/.runtime ## Measure what the queue costs a job, with few ro
 	@tests/install_peers.sh
 	$(BIN)/python benchmarks/job_queue.py
 
-bench-segment: $(VENV)/.runtime ## Measure the lungs of 300 slices side by side with lungmask's own inference (trains weights for it: minutes)
-	$(BIN)/python -m covnode.learn.train_lungs --out build/r231-phantoms.pth
-	$(BIN)/python benchmarks/segment.py --weights build/r231-phantoms.pth --real $(REAL_SERIES)
+bench-segment: build/r231-phantoms.pth ## Measure the lungs of 300 slices side by side with lungmask's own inference
+	$(BIN)/python benchmarks/segment.py --weights $< --real $(REAL_SERIES)
+
+build/r231-phantoms.pth: covnode/learn/train_lungs.py | $(VENV)/.runtime
+	@echo "Training weights of R231's size on phantoms for the benchmarks (some ten minutes)"
+	$(BIN)/python -m covnode.learn.train_lungs --out $@
 
 soak-receive: $(VENV)/.runtime ## Push 20,000 instances over 200 associations, a tenth of them broken, and look for what is lost or leaks
 	$(BIN)/python benchmarks/soak_receive.py

@@ -20,7 +20,7 @@ from covnode.disk import sha256_of
 from covnode.home import Home
 from covnode.infer.r231 import R231
 from covnode.infer.slice_engines import Precision
-from covnode.wiring.model_store import install_r231
+from covnode.wiring.model_install import install_published
 
 Segment = Callable[[NDArray[np.int16]], NDArray[np.uint8]]
 
@@ -34,7 +34,7 @@ def lungmask(weights: Path) -> Segment:
 def ours(weights: Path, precision: Precision) -> Segment:
     """Return covnode's."""
     with tempfile.TemporaryDirectory(prefix="covnode-bench-") as scratch:
-        bundle = install_r231(Home(Path(scratch)), str(weights), sha256_of(weights), lambda _size: None)
+        bundle = install_published(Home(Path(scratch)), "r231", str(weights), sha256_of(weights), lambda _size: None)
         return R231(bundle, torch.device("cpu"), 1, precision).labels
 
 

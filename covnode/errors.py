@@ -93,8 +93,40 @@ class DuplicatePositions(SeriesUnusable):
     code = "duplicate_positions"
 
 
+class TooNoisy(SeriesUnusable):
+    code = "too_noisy"
+
+
+class BlackSlices(SeriesUnusable):
+    code = "black_slices"
+
+
+class TruncatedSlices(SeriesUnusable):
+    """A part of the patient is missing in slices, as a broken transfer leaves them."""
+
+    code = "truncated_slices"
+
+
+class CopiedSlices(SeriesUnusable):
+    """Slices at several positions show the same."""
+
+    code = "copied_slices"
+
+
 class LungsNotFound(SeriesUnusable):
     code = "lungs_not_found"
+
+
+class LungsCut(SeriesUnusable):
+    """A large part of the lungs lies outside of the images."""
+
+    code = "lungs_cut"
+
+
+class LungsImplausible(SeriesUnusable):
+    """What was segmented has no volume or density that lungs have."""
+
+    code = "lungs_implausible"
 
 
 class DeidentificationRefused(CovnodeError):

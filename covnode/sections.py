@@ -3,6 +3,7 @@
 Comes from settings, which hold all sections; goes to wiring. Never reads a file.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -102,6 +103,16 @@ class DeidentifySettings(Section):
         return value
 
 
+_MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ModelName = Annotated[str, StringConstraints(to_lower=True, pattern=_MODEL_NAME)]
+"""Of a model, as its folder is named: in lower case."""
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a text can be the name of a model, and so of its folder."""
+    return re.fullmatch(_MODEL_NAME, text) is not None
+
+
 class WorkerSettings(Section):
     """The analysis."""
 
@@ -109,8 +120,15 @@ class WorkerSettings(Section):
         default=(), description="a worker each: cuda:N or cpu; empty: one for every CUDA device, without any one on cpu"
     )
     min_slices: int = Field(default=10, ge=3, description="a series with fewer slices is not analysed")
-    lungs: Literal["auto", "r231", "density"] = Field(
-        default="auto", description="lung segmenter; auto: R231 when its weights are installed, else density"
+    lungs: ModelName = Field(
+        default="auto",
+        description="lung segmenter: density, by rules; a model's name (r231, r231covidweb, ltrclobes); auto: r231 "
+        "when it is installed, else density",
+    )
+    classification: ModelName = Field(default="covid-classifier-demo", description="model of the probability, by name")
+    severity: ModelName = Field(default="severity-demo", description="model of the severity, by name")
+    shadows: tuple[ModelName, ...] = Field(
+        default=(), description="models that answer in silence after each analysis, one a task: 'covnode models shadow'"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="float32",
@@ -121,11 +139,11 @@ class WorkerSettings(Section):
     threads: int = Field(default=0, ge=0, description="CPU threads of an analysis; 0: the cores, shared by all workers")
     min_free_gb: float = Field(default=1.0, ge=0, description="with less room on the results' disk analyses wait")
 
-    @field_validator("devices", mode="before")
+    @field_validator("devices", "shadows", mode="before")
     @classmethod
-    def _in_words(cls, devices: object) -> object:
+    def _in_words(cls, names: object) -> object:
         # From the environment, which knows no lists: names with commas between them.
-        return devices.replace(",", " ").split() if isinstance(devices, str) else devices
+        return names.replace(",", " ").split() if isinstance(names, str) else names
 
     @field_validator("devices")
     @classmethod
@@ -133,6 +151,79 @@ class WorkerSettings(Section):
         if len(set(devices)) != len(devices):
             raise ValueError("a device has one worker: name each once")
         return devices
+
+
+_RISING = (
+    ("caution_air_noise_hu", "max_air_noise_hu"),
+    ("caution_tissue_noise_hu", "max_tissue_noise_hu"),
+    ("caution_lung_at_edge_cm2", "max_lung_at_edge_cm2"),
+    ("caution_lung_at_end_percent", "max_lung_at_end_percent"),
+    ("min_lungs_ml", "caution_min_lungs_ml", "caution_max_lungs_ml", "max_lungs_ml"),
+    ("min_lung_mean_hu", "caution_min_lung_mean_hu", "caution_max_lung_mean_hu", "max_lung_mean_hu"),
+)
+
+
+class QualitySettings(Section):
+    """The quality gate: beyond a ``caution_`` limit the report says so, beyond the other a series is not analysed."""
+
+    caution_air_noise_hu: float = Field(
+        default=40.0, gt=0, description="noise in air (standard deviation) that deserves a caution"
+    )
+    max_air_noise_hu: float = Field(default=60.0, gt=0, description="with more noise in air nothing is analysed")
+    caution_tissue_noise_hu: float = Field(
+        default=60.0, gt=0, description="noise in soft tissue (standard deviation) that deserves a caution"
+    )
+    max_tissue_noise_hu: float = Field(
+        default=100.0, gt=0, description="with more noise in soft tissue nothing is analysed"
+    )
+    max_black_slices: int = Field(default=0, ge=0, description="with more slices without a patient nothing is analysed")
+    max_truncated_slices: int = Field(
+        default=0, ge=0, description="with more slices that lost a part of the patient nothing is analysed"
+    )
+    max_copied_percent: float = Field(
+        default=5.0, ge=0, description="with a larger share of slices that copy another one nothing is analysed"
+    )
+    caution_thickness_mm: float = Field(
+        default=5.0, gt=0, description="thickness or distance of slices above which the report has a caution"
+    )
+    caution_kernels: tuple[str, ...] = Field(
+        default=(), description="kernels by name (B8*: all that begin so) for which the report has a caution"
+    )
+    caution_lung_at_end_percent: float = Field(
+        default=10.0,
+        ge=0,
+        description="lung in the first or last slice, as a share of the slice with most of it, that deserves a "
+        "caution: apex or base may be missing",
+    )
+    max_lung_at_end_percent: float = Field(default=60.0, gt=0, description="with more of it nothing is analysed")
+    caution_lung_at_edge_cm2: float = Field(
+        default=5.0, ge=0, description="lung that the field of view cuts, as area of the cut, that deserves a caution"
+    )
+    max_lung_at_edge_cm2: float = Field(default=50.0, ge=0, description="with more of it nothing is analysed")
+    min_lungs_ml: float = Field(
+        default=500.0, gt=0, description="with a smaller volume of both lungs nothing is analysed: not a chest"
+    )
+    caution_min_lungs_ml: float = Field(default=1500.0, gt=0, description="below this volume the report has a caution")
+    caution_max_lungs_ml: float = Field(default=9000.0, gt=0, description="above this volume the report has a caution")
+    max_lungs_ml: float = Field(default=12000.0, gt=0, description="with a larger volume nothing is analysed")
+    caution_smaller_lung_percent: float = Field(
+        default=10.0, ge=0, le=50, description="share of the smaller lung below which the report has a caution"
+    )
+    min_lung_mean_hu: float = Field(default=-960.0, description="with darker lungs (mean) nothing is analysed")
+    caution_min_lung_mean_hu: float = Field(default=-920.0, description="below this mean the report has a caution")
+    caution_max_lung_mean_hu: float = Field(default=-500.0, description="above this mean the report has a caution")
+    max_lung_mean_hu: float = Field(default=-250.0, description="with denser lungs (mean) nothing is analysed")
+    caution_blood_hu: float = Field(
+        default=300.0, gt=0, description="enhancement of the blood by contrast above which the report has a caution"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "QualitySettings":
+        for names in _RISING:
+            values = [getattr(self, name) for name in names]
+            if values != sorted(values):
+                raise ValueError(f"{' <= '.join(names)} must hold")
+        return self
 
 
 class RetentionSettings(Section):

@@ -16,6 +16,7 @@ from covnode.sections import (
     DeidentifySettings,
     FilesSettings,
     ObjectsSettings,
+    QualitySettings,
     RetentionSettings,
     Section,
     WorkerSettings,
@@ -201,6 +202,7 @@ class Settings(Section):
     files: FilesSettings = FilesSettings()
     objects: ObjectsSettings = ObjectsSettings()
     worker: WorkerSettings = WorkerSettings()
+    quality: QualitySettings = QualitySettings()
     deliver: DeliverSettings = DeliverSettings()
     retention: RetentionSettings = RetentionSettings()
     peers: dict[str, PeerSettings] = Field(default_factory=dict)

@@ -8,8 +8,8 @@ from covnode.errors import CovnodeError
 from covnode.pipeline.analysis import Analysed
 from covnode.records.job import AnalysisClaim
 from covnode.records.series import DeidentifiedSeries
+from covnode.wiring.inference_child import infer_in_child as infer_one
 from covnode.wiring.plan import InferencePlan
-from covnode.wiring.worker import _infer_in_child
 
 
 @cache
@@ -20,4 +20,4 @@ def _install_once() -> None:
 def infer_in_child(plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
     """Analyse one series, as the worker's child does."""
     _install_once()
-    return _infer_in_child(plan, claim, series)
+    return infer_one(plan, claim, series)

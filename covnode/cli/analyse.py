@@ -8,8 +8,7 @@ from rich.progress import Progress
 
 from covnode.cli.console import HomeOption, JsonOption, home_of, print_json, show_rows, stderr
 from covnode.records.result import DEMONSTRATION
-from covnode.sections import WorkerSettings
-from covnode.settings import load_settings
+from covnode.settings import Settings, load_settings
 from covnode.wiring.devices import devices_of, threads_of
 from covnode.wiring.plan import InferencePlan
 
@@ -34,12 +33,14 @@ def analyse(
     from covnode.wiring.offline import analyse_folder  # noqa: PLC0415 (torch loads slowly, and only here)
 
     place = home_of(home)
-    worker = load_settings(place).worker if place.config.exists() else WorkerSettings()
+    settings = load_settings(place) if place.config.exists() else Settings()
+    worker = settings.worker
     out.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with Progress(console=stderr, transient=True) as progress:
         task = progress.add_task("analysing", total=100)
-        plan = InferencePlan(worker, place.models, out, devices_of(worker)[0], threads_of(worker, workers=1))
+        threads = threads_of(worker, workers=1)
+        plan = InferencePlan(worker, place.models, out, devices_of(worker)[0], threads, settings.quality)
         for outcome in analyse_folder(folder, plan, lambda percent: progress.update(task, completed=percent)):
             outcomes.append(outcome)
             progress.reset(task)
@@ -61,10 +62,17 @@ def _as_json(outcome: "OfflineOutcome") -> dict[str, Any]:
         "reason_code": outcome.code,
         "reason": outcome.reason,
         "cautions": list(outcome.cautions),
+        "quality": [figure.model_dump() for figure in result.quality] if result else [],
         "lung_volume_ml": result.lung_volume_ml.model_dump() if result else nothing,
         "ground_glass_ml": result.ground_glass_ml.model_dump() if result else nothing,
         "consolidation_ml": result.consolidation_ml.model_dump() if result else nothing,
         "affected_percent": result.affected_percent.model_dump() if result else nothing,
+        "affected_percent_of_zones": result.affected_percent_of_zones.model_dump()
+        if result and result.affected_percent_of_zones
+        else None,
+        "low_attenuation_percent": result.low_attenuation_percent.model_dump()
+        if result and result.low_attenuation_percent
+        else nothing,
         "slices": [part.model_dump() for part in result.slices] if result else [],
         "covid_probability": result.covid_probability if result else None,
         "severity_score": result.severity_score if result else None,

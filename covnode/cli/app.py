@@ -15,6 +15,7 @@ from covnode.cli import (
     deidentify,
     demo,
     doctor,
+    evaluate,
     fetch,
     housekeeping,
     identities,
@@ -28,6 +29,7 @@ from covnode.cli import (
     rules,
     series,
     serve,
+    train,
 )
 from covnode.cli.console import run
 
@@ -48,6 +50,8 @@ app.command("deidentify")(deidentify.deidentify)
 app.command("push")(push.push)
 app.command("fetch")(fetch.fetch)
 app.command("phantom")(phantom.phantom)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)

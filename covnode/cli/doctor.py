@@ -24,7 +24,7 @@ from covnode.wiring.confinement import WAY_OUT
 from covnode.wiring.destinations import destination_of
 from covnode.wiring.fetching import reachable
 from covnode.wiring.key_rotation import behind, untied
-from covnode.wiring.model_store import known_models
+from covnode.wiring.model_store import DENSITY, active_models, folder_of, load_model
 from covnode.wiring.node import Node, open_node
 from covnode.wiring.room import needs_of
 
@@ -138,10 +138,22 @@ def _disk(node: Node) -> str:
 
 
 def _models(node: Node) -> str:
-    known = known_models(node.home)
-    if not known:
-        raise ConfigurationError("no model is there: the installation is not complete")
-    return f"{len(known)} verified"
+    from covnode.wiring.model_check import checked  # noqa: PLC0415 (torch loads slowly, and only here)
+
+    known = checked(node.home)
+    refused = [f"{each.folder.name}: {each.refusal}" for each in known if each.refusal]
+    if refused:
+        raise ConfigurationError(f"refused: {'; '.join(refused)}")
+    worker = node.settings.worker
+    active = active_models(worker, node.home.models)
+    for task, name in active.items():
+        load_model(node.home.models, name, task)
+    for name in worker.shadows:
+        folder_of(node.home.models, name)
+    lungs = [] if "lungs" in active else [f"lungs: {DENSITY}"]
+    serving = ", ".join([*lungs, *(f"{task}: {name}" for task, name in active.items())])
+    shadows = f"; shadows: {', '.join(worker.shadows)}" if worker.shadows else ""
+    return f"{len(known)} verified; {serving}{shadows}"
 
 
 def _processes(node: Node) -> str:

@@ -1,117 +1,109 @@
-"""Model bundles: a folder with manifest.toml, card.md and weights, checked before anything is loaded.
+"""Model bundles: a folder in the layout of a MONAI Bundle, checked before anything of it is loaded.
 
-Read by wiring and the CLI; the classifier, the regressor and R231 take a ModelBundle from here. Knows no torch.
+    NAME/configs/metadata.json      what the model is, its input contract, the sha256 of its weights
+    NAME/configs/inference.json     its network, by a name of covnode.networks.registry
+    NAME/configs/train.json         how it was trained, where that is known
+    NAME/models/model.safetensors   its weights
+    NAME/docs/README.md             its card
+
+Read by wiring and the CLI; the classifier, the regressor and the networks of slices take a ModelBundle from here. Knows
+no torch, runs no expression of a configuration and opens no pickle. See docs/adr/0024 and MONAI's mb_specification.
 """
 
 import hashlib
-import tomllib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Literal
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from covnode.errors import ConfigurationError, WeightsMismatch
+from covnode.imaging.resampling import NETWORK_SHAPE, WINDOW_HU
+from covnode.infer.bundle_metadata import InferenceConfig, Metadata, NetworkSection, Task
+from covnode.infer.slice_crops import SIDE, SLICE_WINDOW_HU
 from covnode.records.result import ModelIdentity
 
-MANIFEST = "manifest.toml"
+METADATA = Path("configs", "metadata.json")
+INFERENCE = Path("configs", "inference.json")
+TRAIN = Path("configs", "train.json")
+WEIGHTS = Path("models", "model.safetensors")
+CARD = Path("docs", "README.md")
+OLD_MANIFEST = "manifest.toml"
+"""What a bundle of the layout before this one had."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NetworkSection(_Section):
-    """Which network of covnode.networks, and how it is built."""
-
-    name: str
-    arguments: dict[str, int | float | str | tuple[int, ...]] = {}
-
-
-class InputSection(_Section):
-    """What the network takes.
+class _Contract(NamedTuple):
+    """What the node gives to a network of one task, and takes from it.
 
     Attributes
     ----------
-    shape_kji
-        None: any.
-    spacing
-        How the shape relates to millimetres.
+    spatial_shape
+        Without batch and channel, of which there is one.
     window_hu
-        Densities that become 0 and 1; None where the network scales by itself.
+        The densities that become 0 and 1.
+    channels
+        How many the answer may have.
     """
 
-    shape_kji: tuple[int, int, int] | None = None
-    spacing: str
-    window_hu: tuple[float, float] | None = None
-    region: str
+    spatial_shape: tuple[int, ...]
+    window_hu: tuple[float, float]
+    channels: frozenset[int]
 
 
-class OutputSection(_Section):
-    """What the network answers."""
-
-    meaning: str
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-class Manifest(_Section):
-    """What is known about one model.
-
-    Attributes
-    ----------
-    weights
-        File name within the bundle's folder.
-    sha256
-        Digest of the weights, 64 hex digits.
-    demonstration
-        Trained on synthetic phantoms only: not for clinical use.
-    """
-
-    name: str
-    version: str
-    task: Literal["lungs", "lesions", "classification", "severity"]
-    weights: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    network: NetworkSection
-    input: InputSection
-    output: OutputSection
-    training_data: str
-    licence: str
-    intended_use: str
-    demonstration: bool
-
-    @field_validator("weights")
-    @classmethod
-    def _bare_name(cls, weights: str) -> str:
-        if PurePath(weights).name != weights or weights in {"", ".", ".."}:
-            raise ValueError("weights must be a file name within the bundle's folder")
-        return weights
+_CONTRACTS: Mapping[Task, _Contract] = {
+    "lungs": _Contract((SIDE, SIDE), SLICE_WINDOW_HU, frozenset({3, 6})),
+    "classification": _Contract(NETWORK_SHAPE, WINDOW_HU, frozenset({1})),
+    "severity": _Contract(NETWORK_SHAPE, WINDOW_HU, frozenset({1})),
+}
 
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A bundle whose weights were those of its manifest when it was loaded."""
+    """A bundle whose weights were those of its metadata when it was loaded."""
 
     folder: Path
-    manifest: Manifest
+    metadata: Metadata
+    network: NetworkSection
+
+    @property
+    def name(self) -> str:
+        """The model's name; its folder has it in lower case."""
+        return self.metadata.name
+
+    @property
+    def task(self) -> Task:
+        """The stage that the model serves."""
+        return self.metadata.covnode.task
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the weights."""
+        return self.metadata.covnode.sha256
 
     @property
     def weights_path(self) -> Path:
         """The weights' file."""
-        return self.folder / self.manifest.weights
+        return self.folder / WEIGHTS
+
+    @property
+    def card(self) -> str:
+        """The text of the card; empty: there is none."""
+        path = self.folder / CARD
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     @property
     def identity(self) -> ModelIdentity:
         """The model as results name it."""
-        manifest = self.manifest
         return ModelIdentity(
-            name=manifest.name,
-            version=manifest.version,
-            task=manifest.task,
-            sha256=manifest.sha256,
-            training_data=manifest.training_data,
-            demonstration=manifest.demonstration,
+            name=self.name,
+            version=self.metadata.version,
+            task=self.task,
+            sha256=self.sha256,
+            training_data=self.metadata.data_source,
+            demonstration=self.metadata.covnode.demonstration,
         )
 
     def read_weights(self) -> bytes:
@@ -120,40 +112,77 @@ class ModelBundle:
         Raises
         ------
         WeightsMismatch
-            The file is absent or its digest is not the manifest's.
+            The file is absent or its digest is not that of the metadata.
         """
-        name = self.manifest.name
         try:
             weights = self.weights_path.read_bytes()
         except OSError as error:
-            raise WeightsMismatch(f"the weights of {name} cannot be read: {self.manifest.weights}") from error
-        if hashlib.sha256(weights).hexdigest() != self.manifest.sha256:
-            raise WeightsMismatch(f"the weights of {name} differ from the sha256 of their manifest")
+            raise WeightsMismatch(f"the weights of {self.name} cannot be read: {WEIGHTS}") from error
+        if hashlib.sha256(weights).hexdigest() != self.sha256:
+            raise WeightsMismatch(f"the weights of {self.name} differ from the sha256 of their metadata")
         return weights
 
 
 def load_bundle(folder: Path) -> ModelBundle:
-    """Read a bundle's manifest and check its weights.
+    """Read a bundle's configuration, check its weights and what it says of its input.
 
     Raises
     ------
     ConfigurationError
-        The manifest is absent or invalid.
+        A configuration is absent or invalid, or the node gives no such input.
     WeightsMismatch
-        The weights are absent or not those of the manifest.
+        The weights are absent, not those of the metadata, or no safetensors.
     """
-    path = folder / MANIFEST
-    try:
-        manifest = Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"no {MANIFEST} in model folder {folder.name}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise ConfigurationError(f"invalid {MANIFEST} in model folder {folder.name}: {error}") from error
-    bundle = ModelBundle(folder, manifest)
+    if (folder / OLD_MANIFEST).exists() and not (folder / METADATA).exists():
+        raise ConfigurationError(
+            f"{folder} has the layout of an older release: run 'covnode models install {folder.name} --from "
+            f"{folder / 'weights.pth'}', for weights of your own with --sha256 and the digest in its {OLD_MANIFEST}."
+        )
+    metadata, inference = _parsed(folder, METADATA, Metadata), _parsed(folder, INFERENCE, InferenceConfig)
+    if metadata.name.lower() != folder.name:
+        raise ConfigurationError(
+            f"the model folder {folder.name} holds {metadata.name}: name it {metadata.name.lower()}"
+        )
+    bundle = ModelBundle(folder, metadata, inference.network_def)
+    _require_contract(bundle)
     bundle.read_weights()
+    try:
+        safe_open(bundle.weights_path, framework="np")
+    except (SafetensorError, OSError) as error:
+        raise WeightsMismatch(f"the weights of {bundle.name} are no safetensors: nothing else is opened") from error
     return bundle
 
 
-def verify_bundle(folder: Path) -> None:
-    """Check a bundle: load_bundle with its errors, for a caller that needs only the verdict."""
-    load_bundle(folder)
+_File = TypeVar("_File", bound=BaseModel)
+
+
+def _parsed(folder: Path, file: Path, form: type[_File]) -> _File:
+    try:
+        return form.model_validate(json.loads((folder / file).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"no {file} in model folder {folder.name}") from error
+    except (ValueError, RecursionError, OSError) as error:
+        reason = "; ".join(_lines(error)) if isinstance(error, ValidationError) else "it is no JSON that can be read"
+        raise ConfigurationError(f"invalid {file} in model folder {folder.name}: {reason}") from error
+
+
+def _lines(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+
+
+def _require_contract(bundle: ModelBundle) -> None:
+    formats, contract = bundle.metadata.network_data_format, _CONTRACTS[bundle.task]
+    image, window_hu = formats.inputs.image, bundle.metadata.covnode.input.window_hu
+    said = (image.num_channels, image.spatial_shape, image.dtype, image.value_range, window_hu)
+    if said != (1, contract.spatial_shape, "float32", (0.0, 1.0), contract.window_hu):
+        channels, size, dtype, values, hu = said
+        shape, window = list(contract.spatial_shape), list(contract.window_hu)
+        raise ConfigurationError(
+            f"{bundle.name} takes {channels} x {list(size)}, {dtype} {list(values)} of {list(hu)} HU; for "
+            f"{bundle.task} the node gives 1 x {shape}, float32 [0, 1] of {window} HU"
+        )
+    if formats.outputs.pred.num_channels not in contract.channels:
+        raise ConfigurationError(
+            f"{bundle.name} answers {formats.outputs.pred.num_channels} channels; for {bundle.task} the node takes "
+            f"{' or '.join(str(each) for each in sorted(contract.channels))}"
+        )

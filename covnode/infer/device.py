@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
 
 from covnode.errors import ConfigurationError, WeightsMismatch
 from covnode.infer.bundles import ModelBundle
@@ -32,6 +33,42 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def network_of(bundle: ModelBundle) -> nn.Module:
+    """Build a bundle's network with its weights, every tensor of which must have its name and shape.
+
+    Raises
+    ------
+    ConfigurationError
+        The bundle names no known network, or one that does not answer as its metadata say.
+    WeightsMismatch
+        The weights are not those of the metadata, or were made for another network.
+    """
+    _require_answer(bundle)
+    network = build_network(bundle.network.name, bundle.network.arguments)
+    try:
+        network.load_state_dict(load(bundle.read_weights()))
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsMismatch(f"the weights of {bundle.name} do not fit its network {bundle.network.name}") from error
+    return network
+
+
+def _require_answer(bundle: ModelBundle) -> None:
+    """Compute shapes alone: what the network makes of one input must be what the metadata say."""
+    formats = bundle.metadata.network_data_format
+    image, pred = formats.inputs.image, formats.outputs.pred
+    try:
+        with torch.device("meta"):
+            network = build_network(bundle.network.name, bundle.network.arguments).eval()
+            answer = network(torch.empty((1, image.num_channels, *(int(size) for size in image.spatial_shape))))
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+        raise ConfigurationError(f"{bundle.name}: its network {bundle.network.name} does not take its input") from error
+    if tuple(answer.shape) != (1, pred.num_channels, *pred.spatial_shape):
+        raise ConfigurationError(
+            f"{bundle.name}: its network {bundle.network.name} answers {list(answer.shape[1:])}, its metadata say "
+            f"{[pred.num_channels, *pred.spatial_shape]}"
+        )
+
+
 class LoadedNetwork:
     """A bundle's network on its device, with its weights, ready to infer one figure.
 
@@ -43,20 +80,15 @@ class LoadedNetwork:
     Raises
     ------
     ConfigurationError
-        The manifest names no known network.
+        The bundle names no known network.
     WeightsMismatch
-        The weights are not those of the manifest, or were made for another network.
+        The weights are not those of the metadata, or were made for another network.
     """
 
     def __init__(self, bundle: ModelBundle, device: torch.device) -> None:
         self.identity = bundle.identity
         self._device = device
-        network = build_network(bundle.manifest.network.name, bundle.manifest.network.arguments)
-        try:
-            network.load_state_dict(load(bundle.read_weights()))
-        except (SafetensorError, RuntimeError) as error:
-            raise WeightsMismatch(f"the weights of {bundle.manifest.name} do not fit its network") from error
-        self._network = network.to(device).eval()
+        self._network = network_of(bundle).to(device).eval()
 
     def output(self, network_input: NDArray[np.float32]) -> float:
         """Run the network.

@@ -15,8 +15,8 @@ from covnode.imaging.components import Mask, components, reached_within_slices
 from covnode.imaging.morphology import Spacing, box_of, dilate, opened_in_slices
 from covnode.infer.airways import find_airway
 from covnode.infer.body import find_body
-from covnode.infer.plausibility import require_lungs
 from covnode.infer.pleura import completed
+from covnode.infer.quality import MIN_LUNGS_ML, require_lungs
 from covnode.infer.sides import by_side
 from covnode.records.result import ModelIdentity
 from covnode.records.volume import CTVolume, LungMask
@@ -57,13 +57,15 @@ NEIGHBOURHOOD_MM = 4.0
 SLAB = 16
 
 
-def segment_lungs(volume: CTVolume) -> LungMask:
+def segment_lungs(volume: CTVolume, min_lungs_ml: float = MIN_LUNGS_ML) -> LungMask:
     """Segment both lungs by rules.
 
     Parameters
     ----------
     volume
         A chest CT on the canonical grid.
+    min_lungs_ml
+        Less in all is not taken for lungs.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     Raises
     ------
     LungsNotFound
-        When what could be lung is less than `plausibility.SMALLEST_LUNGS_ML` in all.
+        When what could be lung is less than `min_lungs_ml` in all.
     """
     factors = factors_towards(volume.spacing_mm, GRID_MM)
     spacing_mm = coarser(volume.spacing_mm, factors)
@@ -85,7 +87,7 @@ def segment_lungs(volume: CTVolume) -> LungMask:
     hu, body = hu[box], body[box]
     airway = dilate(find_airway(hu, body, spacing_mm), max(WALL_MM, *spacing_mm[1:]), spacing_mm)
     aerated = _aerated(hu, body & ~airway, spacing_mm, block_ml)
-    require_lungs(aerated, block_ml)
+    require_lungs(aerated, block_ml, min_lungs_ml)
     labels = _labelled(hu, aerated, airway, body, spacing_mm)
     border_hu = _border_hu(hu, labels, spacing_mm)
     found = np.zeros(volume.voxels_hu.shape, dtype=np.uint8)

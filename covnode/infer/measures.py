@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covnode.records.result import PerSide, SliceInvolvement
+from covnode.records.result import PerSide, PerZone, SliceInvolvement, ZonesPerSide
 from covnode.records.volume import CTVolume, Lesion, LesionMask, Lung, LungMask
 
 
@@ -20,6 +20,8 @@ class Measures:
     ----------
     affected_percent
         (ground glass + consolidation) / lung volume; None for a side without lung.
+    affected_percent_of_zones
+        The same of the upper, middle and lower third of each lung's own height.
     slices
         From the most superior to the most inferior.
     """
@@ -28,6 +30,7 @@ class Measures:
     ground_glass_ml: PerSide
     consolidation_ml: PerSide
     affected_percent: PerSide
+    affected_percent_of_zones: ZonesPerSide
     slices: tuple[SliceInvolvement, ...]
 
 
@@ -51,6 +54,10 @@ def measure(volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> Measures:
         ground_glass_ml=_per_side(ground_glass * voxel_ml),
         consolidation_ml=_per_side(consolidation * voxel_ml),
         affected_percent=_percent_per_side(ground_glass + consolidation, lung),
+        affected_percent_of_zones=ZonesPerSide(
+            left=_zones(counts[:, Lung.LEFT]),
+            right=_zones(counts[:, Lung.RIGHT]),
+        ),
         slices=_slices(volume, counts),
     )
 
@@ -77,6 +84,13 @@ def _percent_per_side(affected: NDArray[np.int64], lung: NDArray[np.int64]) -> P
         left=_percent(int(affected[Lung.LEFT]), int(lung[Lung.LEFT])),
         right=_percent(int(affected[Lung.RIGHT]), int(lung[Lung.RIGHT])),
     )
+
+
+def _zones(counts: NDArray[np.int64]) -> PerZone:
+    """Measure the thirds of one lung's height, by its voxels of each lesion label: shape (k, 3)."""
+    of_lung = counts[counts.any(axis=1)]
+    lower, middle, upper = (_percent(int(third[:, 1:].sum()), int(third.sum())) for third in np.array_split(of_lung, 3))
+    return PerZone(upper=upper, middle=middle, lower=lower)
 
 
 def _percent(affected: int, lung: int) -> float | None:

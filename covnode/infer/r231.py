@@ -1,29 +1,31 @@
-"""Lungs by the network R231: a CTVolume comes in, a LungMask goes to lesions, measures and report.
+"""Lungs by lungmask's networks: a CTVolume comes in, a LungMask goes to lesions, measures and report.
 
-Used where the weights are installed (Hofmanninger et al., Eur Radiol Exp 2020;4:50). The network is lungmask's, and so
-is the answer, by an engine of our own. Reads the given file and nothing else: never downloads. The network takes axial
-slices with rows to posterior and columns to the patient's left, which is the canonical grid, and calls the right lung 1
-and the left one 2, which are Lung's labels.
+Used where the weights are installed: R231, R231CovidWeb and LTRCLobes (Hofmanninger et al., Eur Radiol Exp 2020;4:50).
+The networks are lungmask's, and so is the answer, by an engine of our own. Never downloads. They take axial slices with
+rows to posterior and columns to the patient's left, which is the canonical grid.
 """
-
-import pickle
-from io import BytesIO
 
 import numpy as np
 import torch
 from lungmask.resunet import UNet
 from numpy.typing import NDArray
+from torch import nn
 
-from covnode.errors import WeightsMismatch
+from covnode.errors import ConfigurationError
 from covnode.infer.bundles import ModelBundle
+from covnode.infer.device import network_of
 from covnode.infer.label_parts import in_one_piece
-from covnode.infer.plausibility import require_lungs
+from covnode.infer.quality import MIN_LUNGS_ML, require_lungs
 from covnode.infer.slice_crops import cut_out, put_back
 from covnode.infer.slice_engines import Precision, engine_for
-from covnode.records.volume import CTVolume, LungMask
+from covnode.networks.lungmask_unet import in_two_parts
+from covnode.records.volume import CTVolume, Lung, LungMask
 
-CLASSES = 3
-"""Background, right lung, left lung."""
+LUNG_OF_CLASS = {
+    3: np.array([0, Lung.RIGHT, Lung.LEFT], dtype=np.uint8),
+    6: np.array([0, Lung.LEFT, Lung.LEFT, Lung.RIGHT, Lung.RIGHT, Lung.RIGHT], dtype=np.uint8),
+}
+"""By the number of classes: both lungs of the R231 models; the left lung's two lobes, then the right's three."""
 
 
 class R231:
@@ -32,7 +34,7 @@ class R231:
     Parameters
     ----------
     bundle
-        Its weights are a state dictionary of R231 as torch.save writes it.
+        Of task "lungs": lungmask's network with 3 classes, or with 6, whose lobes are told by their lung.
     slices_at_once
         What a CUDA device gets in one go: decides how much memory it takes, not what it answers.
     precision
@@ -43,20 +45,23 @@ class R231:
     WeightsMismatch
         When the weights are unreadable or made for another network.
     ConfigurationError
-        When the CPU does not have the precision.
+        When the CPU does not have the precision, or the bundle another network than lungmask's.
     """
 
     def __init__(self, bundle: ModelBundle, device: torch.device, slices_at_once: int, precision: Precision) -> None:
         self.identity = bundle.identity
+        self._lungs = LUNG_OF_CLASS[bundle.metadata.network_data_format.outputs.pred.num_channels]
         self._engine = engine_for(_network(bundle), device, slices_at_once, precision)
 
-    def segment(self, volume: CTVolume) -> LungMask:
+    def segment(self, volume: CTVolume, min_lungs_ml: float = MIN_LUNGS_ML) -> LungMask:
         """Segment both lungs.
 
         Parameters
         ----------
         volume
             A chest CT on the canonical grid.
+        min_lungs_ml
+            Less in all is not taken for lungs.
 
         Raises
         ------
@@ -64,24 +69,17 @@ class R231:
             When the network finds too little to be lungs.
         """
         labels = self.labels(volume.voxels_hu)
-        require_lungs(labels, volume.voxel_ml)
+        require_lungs(labels, volume.voxel_ml, min_lungs_ml)
         return LungMask(labels, self.identity)
 
     def labels(self, voxels_hu: NDArray[np.int16]) -> NDArray[np.uint8]:
         """Return 0 or a Lung label for each voxel of a chest CT of shape (k, j, i) on the canonical grid."""
         slices, boxes = cut_out(voxels_hu)
-        return put_back(in_one_piece(self._engine.classes(slices)), boxes, voxels_hu.shape)
+        return self._lungs[put_back(in_one_piece(self._engine.classes(slices)), boxes, voxels_hu.shape)]
 
 
-def r231_network() -> UNet:
-    """Build R231's network without weights: U-Net of depth 5, float32 (n, 1, 256, 256) -> (n, 3, 256, 256)."""
-    return UNet(n_classes=CLASSES, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
-
-
-def _network(bundle: ModelBundle) -> UNet:
-    network = r231_network()
-    try:
-        network.load_state_dict(torch.load(BytesIO(bundle.read_weights()), weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError) as error:
-        raise WeightsMismatch(f"{bundle.manifest.weights} does not hold the weights of R231") from error
-    return network
+def _network(bundle: ModelBundle) -> nn.Sequential:
+    network = network_of(bundle)
+    if not isinstance(network, UNet):
+        raise ConfigurationError(f"{bundle.name} cannot segment lungs: its network is not lungmask's.")
+    return in_two_parts(network)

@@ -14,7 +14,8 @@ from scipy import ndimage
 SIDE = 256
 """Rows and columns of what the networks take."""
 
-_LOWEST_HU, _HIGHEST_HU = -1024, 600
+SLICE_WINDOW_HU = (-1024, 600)
+"""The densities that become 0 and 1."""
 _BODY_HU = -500
 _BODY_SIDE = 128
 _CROSS = ndimage.generate_binary_structure(2, 1)[np.newaxis]
@@ -39,12 +40,13 @@ def cut_out(voxels_hu: NDArray[np.int16]) -> tuple[NDArray[np.float32], Boxes]:
     tuple
         float32, (k, 256, 256), 0 at -1024 HU and 1 at 600 HU; and the boxes for `put_back`.
     """
+    lowest_hu, highest_hu = SLICE_WINDOW_HU
     boxes = body_boxes(voxels_hu)
     slices = np.empty((len(voxels_hu), SIDE, SIDE), dtype=np.float32)
     for one, target, (top, left, bottom, right) in zip(voxels_hu, slices, boxes, strict=True):
-        body = np.clip(one[top:bottom, left:right], _LOWEST_HU, _HIGHEST_HU)
+        body = np.clip(one[top:bottom, left:right], lowest_hu, highest_hu)
         factors = SIDE / np.asarray(body.shape)
-        target[...] = (ndimage.zoom(body, factors, order=1) - _LOWEST_HU) / (_HIGHEST_HU - _LOWEST_HU)
+        target[...] = (ndimage.zoom(body, factors, order=1) - lowest_hu) / (highest_hu - lowest_hu)
     return slices, boxes
 
 

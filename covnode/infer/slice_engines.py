@@ -32,13 +32,14 @@ class SliceEngine(Protocol):
         ...
 
 
-def engine_for(network: nn.Module, device: torch.device, slices_at_once: int, precision: Precision) -> SliceEngine:
+def engine_for(network: nn.Sequential, device: torch.device, slices_at_once: int, precision: Precision) -> SliceEngine:
     """Return what is fastest on the device.
 
     Parameters
     ----------
     network
-        float32 (n, 1, 256, 256) -> scores (n, classes, 256, 256).
+        float32 (n, 1, 256, 256) -> scores (n, classes, 256, 256), in two parts: the first one is always computed in
+        float32.
     slices_at_once
         What a CUDA device gets in one go; a CPU is no faster for more than one.
 
@@ -71,25 +72,34 @@ class TorchEngine:
 class OpenVinoEngine:
     """A slice after the other on the threads that torch may use."""
 
-    def __init__(self, network: nn.Module, precision: Precision) -> None:
+    def __init__(self, network: nn.Sequential, precision: Precision) -> None:
         element_type = _element_type(precision)
+        first, rest = network.eval()
         example = torch.zeros(1, 1, SIDE, SIDE)
-        model = openvino.convert_model(network.eval(), example_input=example, input=[1, 1, SIDE, SIDE])
-        settings = {
-            properties.inference_num_threads(): torch.get_num_threads(),
-            properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,
-            properties.hint.inference_precision(): element_type,
-        }
-        self._compiled = openvino.compile_model(model, "CPU", settings)
+        self._first = _compiled(first, example, openvino.Type.f32)
+        with torch.inference_mode():
+            self._rest = _compiled(rest, first(example), element_type)
 
     def classes(self, slices: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Compute as SliceEngine."""
-        request = self._compiled.create_infer_request()
+        first, rest = self._first.create_infer_request(), self._rest.create_infer_request()
+        rest.set_input_tensor(first.get_output_tensor())
         found = np.empty(slices.shape, dtype=np.uint8)
         for one, target in zip(slices, found, strict=True):
-            request.infer([one[np.newaxis, np.newaxis]], share_inputs=True, share_outputs=True)
-            target[...] = request.get_output_tensor().data[0].argmax(axis=0)
+            first.infer([one[np.newaxis, np.newaxis]], share_inputs=True, share_outputs=True)
+            rest.infer(share_outputs=True)
+            target[...] = rest.get_output_tensor().data[0].argmax(axis=0)
         return found
+
+
+def _compiled(network: nn.Module, example: torch.Tensor, element_type: openvino.Type) -> openvino.CompiledModel:
+    model = openvino.convert_model(network, example_input=example, input=list(example.shape))
+    settings = {
+        properties.inference_num_threads(): torch.get_num_threads(),
+        properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,
+        properties.hint.inference_precision(): element_type,
+    }
+    return openvino.compile_model(model, "CPU", settings)
 
 
 def has_bfloat16() -> bool:

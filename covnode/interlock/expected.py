@@ -115,6 +115,23 @@ def _probability_percent(result: AnalysisResult) -> float | None:
     return None if result.covid_probability is None else 100.0 * result.covid_probability
 
 
+def _of_zone(side: str, zone: str) -> Callable[[AnalysisResult], float | None]:
+    def value(result: AnalysisResult) -> float | None:
+        zones = result.affected_percent_of_zones
+        found: float | None = None if zones is None else getattr(getattr(zones, side), zone)
+        return found
+
+    return value
+
+
+def _low_attenuation(side: str) -> Callable[[AnalysisResult], float | None]:
+    def value(result: AnalysisResult) -> float | None:
+        found: float | None = getattr(result.low_attenuation_percent, side, None)
+        return found
+
+    return value
+
+
 FIGURES = (
     ExpectedFigure(("CN110", _SCHEME), MILLILITRE, "lungs", lambda r: r.lung_volume_ml.total),
     ExpectedFigure(("CN120", _SCHEME), MILLILITRE, "lesions", lambda r: r.ground_glass_ml.total),
@@ -126,6 +143,15 @@ FIGURES = (
     ExpectedFigure(("CN140", _SCHEME), _PERCENT, "lesions", lambda r: r.affected_percent.total),
     ExpectedFigure(("CN141", _SCHEME), _PERCENT, "lesions", lambda r: r.affected_percent.left),
     ExpectedFigure(("CN142", _SCHEME), _PERCENT, "lesions", lambda r: r.affected_percent.right),
+    ExpectedFigure(("CN143", _SCHEME), _PERCENT, "lesions", _of_zone("left", "upper")),
+    ExpectedFigure(("CN144", _SCHEME), _PERCENT, "lesions", _of_zone("left", "middle")),
+    ExpectedFigure(("CN145", _SCHEME), _PERCENT, "lesions", _of_zone("left", "lower")),
+    ExpectedFigure(("CN146", _SCHEME), _PERCENT, "lesions", _of_zone("right", "upper")),
+    ExpectedFigure(("CN147", _SCHEME), _PERCENT, "lesions", _of_zone("right", "middle")),
+    ExpectedFigure(("CN148", _SCHEME), _PERCENT, "lesions", _of_zone("right", "lower")),
+    ExpectedFigure(("CN150", _SCHEME), _PERCENT, "lungs", _low_attenuation("total")),
+    ExpectedFigure(("CN151", _SCHEME), _PERCENT, "lungs", _low_attenuation("left")),
+    ExpectedFigure(("CN152", _SCHEME), _PERCENT, "lungs", _low_attenuation("right")),
     ExpectedFigure(("CN201", _SCHEME), _PERCENT, "classification", _probability_percent),
     ExpectedFigure(("CN202", _SCHEME), _SCORE, "severity", lambda r: r.severity_score),
     ExpectedFigure(("CN203", _SCHEME), _SCORE, "severity", lambda r: r.ctsi),

@@ -49,8 +49,9 @@ def check_report(kind: ObjectKind, dataset: Dataset, seg: Seg, result: AnalysisR
     Raises
     ------
     DeliveryRefused
-        ``title``, ``verification``, ``demonstration_phrase``, ``demonstration_figure``, ``segment_reference``,
-        ``tracking``, ``segment_codes``, ``references``, ``frame_of_reference``, ``unit`` or ``figure``.
+        ``title``, ``verification``, ``demonstration_phrase``, ``caution``, ``demonstration_figure``,
+        ``segment_reference``, ``tracking``, ``segment_codes``, ``references``, ``frame_of_reference``, ``unit`` or
+        ``figure``.
     """
     root = root_of(dataset)
     if root.concept != expected.TITLE or root.template != "1500":
@@ -61,6 +62,8 @@ def check_report(kind: ObjectKind, dataset: Dataset, seg: Seg, result: AnalysisR
     texts = [text_of(item.dataset, "TextValue") for item in items if item.value_type == "TEXT"]
     if result.demonstration and not any(DEMONSTRATION in text for text in texts):
         raise refusal(Rule.DEMONSTRATION_PHRASE, f"{kind} does not say in its text that it is a demonstration")
+    if any(f"Caution: {caution}".rstrip(" =\0") not in texts for caution in result.cautions):
+        raise refusal(Rule.CAUTION, f"{kind} does not say every caution of the record")
     for item in items:
         if item.concept == expected.FRAME_OF_REFERENCE:
             check_frame_of_reference(kind, text_of(item.dataset, "UID"), originals)

@@ -13,6 +13,7 @@ class Rule(StrEnum):
     """What an object must satisfy before it may leave."""
 
     AMBIGUOUS_REFERENCES = "ambiguous_references"
+    CAUTION = "caution"
     DEMONSTRATION_FIGURE = "demonstration_figure"
     DEMONSTRATION_PHRASE = "demonstration_phrase"
     ENCODING = "encoding"

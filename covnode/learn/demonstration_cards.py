@@ -11,7 +11,11 @@ from covnode.records.result import DEMONSTRATION
 
 
 def classifier_card(
-    found: NDArray[np.bool_], truth: NDArray[np.bool_], phantoms: int, epochs: tuple[Epoch, ...]
+    found: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    phantoms: int,
+    epochs: tuple[Epoch, ...],
+    temperature: float,
 ) -> str:
     """Card of the classifier; ``found`` and ``truth`` are of the held-out phantoms."""
     counts = [
@@ -24,10 +28,11 @@ def classifier_card(
     return _card(
         title="covid-classifier-demo",
         answers="The probability, 0 to 1, that the lungs show the pattern that covnode's COVID phantoms have: ground\n"
-        "glass in patches near the pleura of both lungs. Phantoms with one consolidated lobe, and normal ones,\n"
-        "are the other class.",
+        "glass in patches near the pleura of both lungs. Normal phantoms and those with one consolidated lobe, an\n"
+        "effusion, nodules or emphysema are the other class.",
         training=_training(phantoms, epochs, "binary cross-entropy"),
-        measured=f"On {len(truth)} held-out phantoms, at a probability of 0.5:\n\n"
+        measured=f"Calibrated on the held-out phantoms by a temperature of {temperature:.2f}, which the weights hold.\n"
+        f"On these {len(truth)}, at a probability of 0.5:\n\n"
         f"| phantoms | number |\n|---|---|\n{rows}",
     )
 
@@ -50,11 +55,11 @@ def severity_card(
 def _training(phantoms: int, epochs: tuple[Epoch, ...], loss: str) -> str:
     best = min(epochs, key=lambda epoch: epoch.validation_loss)
     return (
-        f"{phantoms} synthetic phantoms, a quarter each normal, covid-mild, covid-severe and consolidation; half with\n"
-        "their true lungs, half with the lungs that the node's own segmentation finds. No patient, no public data\n"
-        f"set. {loss.capitalize()}, Adam, exponential decay of the learning rate, early stopping:\n"
-        f"{len(epochs)} epochs, the weights of epoch {best.number}. Made by\n"
-        "`python -m covnode.learn.train_demonstration`."
+        f"{phantoms} synthetic phantoms, as many of each preset of `covnode phantom`, with drawn noise, kernel\n"
+        "and number of slices; half with their true lungs, half with those that the node's own segmentation finds.\n"
+        f"No patient, no public data set. {loss.capitalize()}, Adam, exponential decay of the learning rate,\n"
+        f"early stopping: {len(epochs)} epochs, the weights of epoch {best.number}. Made by\n"
+        "`covnode train --phantoms`."
     )
 
 
@@ -78,7 +83,7 @@ A small 3-D DenseNet on the lungs, cropped to their bounding box and resampled t
 {measured}
 
 The best epoch was chosen on these same phantoms, so the figures flatter a little. They describe drawings of lungs and
-say nothing about accuracy on patients, which was never measured.
+say nothing about accuracy on patients, which was never measured. `make evaluate-phantoms` measures on others.
 
 ## Use
 

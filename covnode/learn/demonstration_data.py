@@ -1,24 +1,36 @@
-"""Phantoms as training examples of the demonstration models: network inputs with labels and scores.
+"""Phantoms as examples of the demonstration models: network inputs with labels and scores.
 
 Makes phantoms, finds their lungs and resamples them exactly as the node does; goes to fitting. Training needs only the
 small matrix: after resampling it shows what 512 x 512 would show.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covnode.imaging.resampling import resample_lungs
 from covnode.infer.lungs import segment_lungs
-from covnode.learn.phantom import Phantom, PhantomPreset, make_phantom
+from covnode.learn.phantom import Phantom, PhantomPreset, Protocol, make_phantom
 from covnode.records.result import Acquisition
 from covnode.records.volume import CTVolume, InPlane
 
 PRESETS = tuple(PhantomPreset)
-COVID_PRESETS = frozenset({PhantomPreset.COVID_MILD, PhantomPreset.COVID_SEVERE})
-_SIZE, _SLICES = 192, 72
+COVID_PRESETS = frozenset(
+    {
+        PhantomPreset.COVID_MILD,
+        PhantomPreset.COVID_MODERATE,
+        PhantomPreset.COVID_SEVERE,
+        PhantomPreset.COVID_CRITICAL,
+    }
+)
+_SIZE = 192
+_SLICES = (48, 80)
+
+Example = tuple[NDArray[np.float16], bool, float]
 
 
 @dataclass(frozen=True)
@@ -57,22 +69,36 @@ def affected_percent(phantom: Phantom) -> float:
     return 100.0 * np.count_nonzero(phantom.lesion_labels) / np.count_nonzero(phantom.lung_labels)
 
 
-def make_examples(seeds: range) -> Iterator[tuple[NDArray[np.float16], bool, float]]:
-    """Make one example a seed, the presets in turn.
+def training_protocol(rng: np.random.Generator) -> tuple[int, Protocol]:
+    """Draw the number of slices, and how a phantom of the training is scanned."""
+    slices = int(rng.integers(*_SLICES, endpoint=True))
+    return slices, Protocol(noise=rng.uniform(0.6, 1.5), sharpness=rng.uniform(0.85, 1.2))
+
+
+def make_example(numbered_seed: tuple[int, int]) -> Example:
+    """Make one example of (number, seed): the presets in turn by the number.
 
     Every second round of presets has the lungs that the node's own weight-free segmentation finds, the others the true
     ones, as a trained segmentation comes near them: the models must work behind both.
     """
-    for number, seed in enumerate(seeds):
-        preset = PRESETS[number % len(PRESETS)]
-        phantom = make_phantom(preset, seed=seed, slices=_SLICES, size=_SIZE)
-        own = (number // len(PRESETS)) % 2 == 0
-        lungs = segment_lungs(phantom_volume(phantom)).labels if own else phantom.lung_labels
-        resampled = resample_lungs(phantom.voxels_hu, lungs)
-        yield resampled.astype(np.float16), preset in COVID_PRESETS, affected_percent(phantom)
+    number, seed = numbered_seed
+    preset = PRESETS[number % len(PRESETS)]
+    slices, protocol = training_protocol(np.random.default_rng([seed, 20261128]))
+    phantom = make_phantom(preset, seed=seed, slices=slices, size=_SIZE, protocol=protocol)
+    own = (number // len(PRESETS)) % 2 == 0
+    lungs = segment_lungs(phantom_volume(phantom)).labels if own else phantom.lung_labels
+    resampled = resample_lungs(phantom.voxels_hu, lungs)
+    return resampled.astype(np.float16), preset in COVID_PRESETS, affected_percent(phantom)
 
 
-def stack_examples(seeds: range) -> Examples:
+def make_examples(seeds: range, processes: int) -> Iterator[Example]:
+    """Make one example a seed, in their order; they do not depend on the number of processes."""
+    # Spawned: a fork would inherit torch's threads, and their locks with them.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(make_example, enumerate(seeds))
+
+
+def stack_examples(seeds: range, processes: int) -> Examples:
     """Return all examples of the seeds in memory, about 2 MB each."""
-    inputs, is_covid, affected = zip(*make_examples(seeds), strict=True)
+    inputs, is_covid, affected = zip(*make_examples(seeds, processes), strict=True)
     return Examples(np.stack(inputs), np.array(is_covid), np.array(affected, dtype=np.float32))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from covnode.learn.phantom_anatomy import Anatomy, Field, cage_depth, draw_anatomy, lung_depth
 from covnode.learn.phantom_dicom import InstanceOrder, Layout, PatientPosition, PhantomFiles, write_phantom
-from covnode.learn.phantom_lesions import LungPoints, draw_lesions
-from covnode.learn.phantom_records import Phantom, PhantomPreset
+from covnode.learn.phantom_lesions import AFFECTED_SHARE, Blob, LungPoints, draw_lesions
+from covnode.learn.phantom_other_findings import draw_effusions, draw_emphysema, draw_nodules
+from covnode.learn.phantom_records import Phantom, PhantomPreset, Protocol
 from covnode.learn.phantom_scanner import Reconstruction, Texture
 from covnode.learn.phantom_slices import Inside, SliceMaker
 from covnode.learn.phantom_tubes import Grid, Tubes, airways, coverage, hilum_mm, vessel_tree
@@ -24,6 +25,7 @@ __all__ = [
     "Phantom",
     "PhantomFiles",
     "PhantomPreset",
+    "Protocol",
     "make_phantom",
     "write_phantom",
 ]
@@ -32,9 +34,12 @@ _COVERAGE_MM = 300.0
 _VESSEL_ENDS = 420
 _VESSEL_END_MM = 0.55
 _WALL_MM = 1.3
+_AS_DRAWN = Protocol()
 
 
-def make_phantom(preset: PhantomPreset, *, slices: int = 120, seed: int = 0, size: int = 512) -> Phantom:
+def make_phantom(
+    preset: PhantomPreset, *, slices: int = 120, seed: int = 0, size: int = 512, protocol: Protocol = _AS_DRAWN
+) -> Phantom:
     """Make a synthetic chest CT; equal arguments give equal voxels.
 
     Size, shape, density, contrast and lesions follow the seed; the same seed has the same body under every preset
@@ -46,29 +51,33 @@ def make_phantom(preset: PhantomPreset, *, slices: int = 120, seed: int = 0, siz
         Number of slices, 2 or more; 300 mm / slices is their distance.
     size
         Rows and columns; 512 gives pixels of about 0.7 mm.
+    protocol
+        Noise, kernel and thickness, where they shall differ from what the seed draws.
     """
     # One stream for each part, so that a larger matrix or another preset changes nothing else.
     body_rng, tube_rng, lesion_rng, texture_rng, noise_rng = np.random.default_rng([seed, 20260105]).spawn(5)
     anatomy = draw_anatomy(body_rng)
-    grid = _grid(anatomy, slices, size)
+    averaged = protocol.averaged
+    grid = _grid(anatomy, slices * averaged, size)
     inside = _inside(preset, anatomy, grid, tube_rng, lesion_rng)
     maker = SliceMaker(anatomy, grid, inside, Texture(grid, texture_rng))
-    scanner = Reconstruction(grid, anatomy.noise_hu, noise_rng)
+    scanner = Reconstruction(grid, protocol.noise * anatomy.noise_hu, noise_rng, protocol.sharpness)
     shape = (slices, size, size)
     voxels_hu, lung_labels = np.empty(shape, dtype=np.int16), np.empty(shape, dtype=np.uint8)
     lesion_labels = np.empty(shape, dtype=np.uint8)
     for k in range(slices):
-        part = maker.make(k)
-        voxels_hu[k] = scanner.scan(part.ideal_hu)
-        lung_labels[k], lesion_labels[k] = part.lung_labels, part.lesion_labels
+        thin = [maker.make(k * averaged + part) for part in range(averaged)]
+        voxels_hu[k] = scanner.scan(np.mean([part.ideal_hu for part in thin], axis=0, dtype=np.float32))
+        middle = thin[averaged // 2]
+        lung_labels[k], lesion_labels[k] = middle.lung_labels, middle.lesion_labels
     return Phantom(
         preset=preset,
         seed=seed,
         voxels_hu=voxels_hu,
         lung_labels=lung_labels,
         lesion_labels=lesion_labels,
-        airway_mask=inside.central_airway >= 128,
-        affine_lps_mm=_affine(grid, seed),
+        airway_mask=inside.central_airway[averaged // 2 :: averaged] >= 128,
+        affine_lps_mm=_affine(grid, seed, averaged),
         contrast_agent=anatomy.blood_hu > 100.0,
     )
 
@@ -92,15 +101,25 @@ def _inside(
         lumen=np.maximum(coverage(grid, central), coverage(grid, segmental)),
         airway_wall=np.maximum(central_airway, coverage(grid, _grown(segmental, 0.7))),
         central_airway=central_airway,
-        blobs=draw_lesions(preset, lungs, lesion_rng),
+        blobs=_blobs(preset, lungs, lesion_rng),
+        effusions=draw_effusions(anatomy, lesion_rng) if preset is PhantomPreset.EFFUSION else (),
     )
 
 
-def _affine(grid: Grid, seed: int) -> NDArray[np.float64]:
+def _blobs(preset: PhantomPreset, lungs: tuple[LungPoints, ...], rng: np.random.Generator) -> tuple[Blob, ...]:
+    if preset in AFFECTED_SHARE:
+        return draw_lesions(preset, lungs, rng)
+    if preset is PhantomPreset.NODULES:
+        return draw_nodules(lungs, rng)
+    return draw_emphysema(lungs, rng) if preset is PhantomPreset.EMPHYSEMA else ()
+
+
+def _affine(grid: Grid, seed: int, averaged: int) -> NDArray[np.float64]:
     """(i, j, k, 1) -> LPS mm; the scanner's origin lies somewhere outside the middle of the chest."""
     k_mm, j_mm, i_mm = (round(spacing, 4) for spacing in grid.spacing_mm)
-    affine = np.diag([i_mm, j_mm, k_mm, 1.0])
-    origin = np.array([grid.x_mm[0], grid.y_mm[0], grid.z_mm[0]], dtype=np.float64)
+    affine = np.diag([i_mm, j_mm, k_mm * averaged, 1.0])
+    first_z_mm = float(grid.z_mm[:averaged].mean())
+    origin = np.array([grid.x_mm[0], grid.y_mm[0], first_z_mm], dtype=np.float64)
     affine[:3, 3] = np.round(origin + np.array([3.5, -151.0, -400.0 - 10.0 * (seed % 7)]), 3)
     return affine
 

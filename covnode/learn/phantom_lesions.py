@@ -18,19 +18,25 @@ Points = NDArray[np.float64]
 # Share of both lungs that a preset affects, drawn evenly between the two.
 AFFECTED_SHARE = {
     PhantomPreset.COVID_MILD: (0.04, 0.22),
+    PhantomPreset.COVID_MODERATE: (0.22, 0.42),
     PhantomPreset.COVID_SEVERE: (0.42, 0.78),
+    PhantomPreset.COVID_CRITICAL: (0.82, 0.94),
     PhantomPreset.CONSOLIDATION: (0.04, 0.13),
 }
 
+_LARGE_PATCHES = frozenset({PhantomPreset.COVID_SEVERE, PhantomPreset.COVID_CRITICAL})
 _MOST_BLOBS = 160
+_MOST_BLOBS_CRITICAL = 400
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One ellipsoid of affected lung, its edge roughened by the phantom's texture.
+    """One ellipsoid of changed lung, its edge roughened by the phantom's texture.
 
     Attributes
     ----------
+    kind
+        None: changed, but no lesion that counts.
     density_hu
         What the lung's density becomes in it.
     lower_lobe
@@ -39,7 +45,7 @@ class Blob:
         The only lung that it affects.
     """
 
-    kind: Lesion
+    kind: Lesion | None
     centre_mm: tuple[float, float, float]
     axes_mm: tuple[float, float, float]
     edge_mm: float
@@ -70,9 +76,13 @@ class LungPoints:
 
 
 def draw_lesions(preset: PhantomPreset, lungs: tuple[LungPoints, ...], rng: np.random.Generator) -> tuple[Blob, ...]:
-    """Draw blobs until the preset's share of the lungs is affected; equal generators give equal lesions."""
-    if preset is PhantomPreset.NORMAL:
-        return ()
+    """Draw blobs until the preset's share of the lungs is affected; equal generators give equal lesions.
+
+    Parameters
+    ----------
+    preset
+        One of AFFECTED_SHARE.
+    """
     goal = rng.uniform(*AFFECTED_SHARE[preset])
     points_mm = np.concatenate([lung.points_mm for lung in lungs])
     sides = np.concatenate([np.full(len(lung.points_mm), lung.side) for lung in lungs])
@@ -87,7 +97,8 @@ def draw_lesions(preset: PhantomPreset, lungs: tuple[LungPoints, ...], rng: np.r
     in_lobe = (sides == side) & ((lobe_depth(y, z) > 0) == lower_lobe)
     peripheral = np.exp(-depths_mm / 9.0 + points_mm[:, 1] / 70.0 - points_mm[:, 2] / 120.0)
     lobar = preset is PhantomPreset.CONSOLIDATION
-    while affected.mean() < goal and len(blobs) < _MOST_BLOBS and not (lobar and affected[in_lobe].all()):
+    most = _MOST_BLOBS_CRITICAL if preset is PhantomPreset.COVID_CRITICAL else _MOST_BLOBS
+    while affected.mean() < goal and len(blobs) < most and not (lobar and affected[in_lobe].all()):
         odds = np.where(affected, 0.05, 1.0) * (in_lobe if lobar else peripheral * (sides == side))
         centre = points_mm[rng.choice(len(points_mm), p=odds / odds.sum())]
         new = [_lobar(centre, side, rng, lower_lobe=lower_lobe)] if lobar else _patch(preset, centre, side, rng)
@@ -106,7 +117,7 @@ def _xyz(points: Points) -> tuple[Field, Field, Field]:
 
 def _patch(preset: PhantomPreset, centre: Points, side: Lung, rng: np.random.Generator) -> list[Blob]:
     """One patch of ground glass, in severe disease often with a consolidated core."""
-    severe = preset is PhantomPreset.COVID_SEVERE
+    severe = preset in _LARGE_PATCHES
     size = rng.uniform(16, 40) if severe else rng.uniform(9, 24)
     axes = size * rng.uniform(0.75, 1.3, size=3)
     place = (float(centre[0]), float(centre[1]), float(centre[2]))

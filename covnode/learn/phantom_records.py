@@ -15,8 +15,32 @@ class PhantomPreset(StrEnum):
 
     NORMAL = "normal"
     COVID_MILD = "covid-mild"
+    COVID_MODERATE = "covid-moderate"
     COVID_SEVERE = "covid-severe"
+    COVID_CRITICAL = "covid-critical"
     CONSOLIDATION = "consolidation"
+    EFFUSION = "effusion"
+    NODULES = "nodules"
+    EMPHYSEMA = "emphysema"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a phantom was scanned and reconstructed, beside its body.
+
+    Attributes
+    ----------
+    noise
+        Factor of the noise that the seed draws.
+    sharpness
+        Factor of the kernel's cut-off frequency: below 1 softer and with coarser noise, above 1 sharper.
+    averaged
+        Thin slices that make one: more than 1 for slices as thick as they are far apart.
+    """
+
+    noise: float = 1.0
+    sharpness: float = 1.0
+    averaged: int = 1
 
 
 @dataclass(frozen=True)
@@ -30,7 +54,7 @@ class Phantom:
     lung_labels
         uint8, same shape, 0 or a Lung label; holds lesions and the vessels inside the lungs, never ``airway_mask``.
     lesion_labels
-        uint8, same shape, 0 or a Lesion label; never outside the lungs.
+        uint8, same shape, 0 or a Lesion label; never outside the lungs. Nodules and emphysema are none.
     airway_mask
         bool, same shape: trachea, main and lobar bronchi with their walls.
     affine_lps_mm

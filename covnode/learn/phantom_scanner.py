@@ -42,18 +42,25 @@ def _linear_weights(nodes: NDArray[np.float64], places: NDArray[np.float32]) -> 
 
 
 class Reconstruction:
-    """Blur and noise of one reconstruction, slice after slice."""
+    """Blur and noise of one reconstruction, slice after slice.
 
-    def __init__(self, grid: Grid, noise_hu: float, rng: np.random.Generator) -> None:
+    Parameters
+    ----------
+    sharpness
+        Factor of the kernel's cut-off frequency.
+    """
+
+    def __init__(self, grid: Grid, noise_hu: float, rng: np.random.Generator, sharpness: float = 1.0) -> None:
         _, pixel_mm, _ = grid.spacing_mm
         size = len(grid.y_mm), len(grid.x_mm)
         cycles_mm = np.hypot(fft.fftfreq(size[0], pixel_mm)[:, None], fft.rfftfreq(size[1], pixel_mm))
-        self._blur = np.exp(-((cycles_mm / 0.62) ** 2)).astype(np.float32)
+        self._blur = np.exp(-((cycles_mm / (0.62 * sharpness)) ** 2)).astype(np.float32)
         # Noise power rises with the frequency and is cut by the kernel; integrated over all frequencies it is
         # noise_hu squared, of which a coarse grid sees only its share. The cut gives the correlation of neighbouring
         # pixels (about 0.55) that usual soft kernels have.
-        band = cycles_mm * np.exp(-((cycles_mm / _NOISE_CUT) ** 2))
-        whole = np.sqrt(np.pi / 4.0) * _NOISE_CUT**2
+        cut = _NOISE_CUT * sharpness
+        band = cycles_mm * np.exp(-((cycles_mm / cut) ** 2))
+        whole = np.sqrt(np.pi / 4.0) * cut**2
         self._band = (noise_hu * band / (whole * pixel_mm)).astype(np.float32)
         # Less tissue lies on the rays near the edge of the field of view.
         radius = np.hypot(grid.y_mm[:, None], grid.x_mm) / float(np.hypot(grid.y_mm[-1], grid.x_mm[-1]))

@@ -20,6 +20,7 @@ from covnode.learn.phantom_anatomy import (
     spine_depth,
 )
 from covnode.learn.phantom_lesions import Blob
+from covnode.learn.phantom_other_findings import Effusion
 from covnode.learn.phantom_scanner import Texture
 from covnode.learn.phantom_tubes import Grid
 from covnode.records.volume import Lesion, Lung
@@ -31,13 +32,14 @@ MUSCLE_HU = 50.0
 
 @dataclass(frozen=True)
 class Inside:
-    """What fills the lungs: coverage volumes 0..255, shape (k, j, i), and the blobs."""
+    """What fills the lungs and lies around them: coverage volumes 0..255, shape (k, j, i), blobs and effusions."""
 
     vessels: NDArray[np.uint8]
     lumen: NDArray[np.uint8]
     airway_wall: NDArray[np.uint8]
     central_airway: NDArray[np.uint8]
     blobs: tuple[Blob, ...]
+    effusions: tuple[Effusion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class SliceMaker:
         cage = cage_depth(self._anatomy, self._x, self._y, z)
         hu = self._chest_wall(cage, z)
         self._organs(hu, cage, z)
-        labels, parenchyma, share = self._lungs(cage, z, texture)
+        labels, parenchyma, share = self._lungs(hu, cage, z, texture)
         lesions, parenchyma = self._lesions(k, parenchyma, texture)
         hu += share * (parenchyma - hu)
         blood = self._inside.vessels[k] * (share / 255.0)
@@ -152,13 +154,18 @@ class SliceMaker:
             self._paint(hu, transverse, 380.0)
         self._paint(hu, (8.0 - np.hypot(x, behind - 27.0)).astype(np.float32), 30.0)
 
-    def _lungs(self, cage: Field, z: float, texture: Field) -> tuple[NDArray[np.uint8], Field, Field]:
-        """Return labels, parenchyma in HU, and the share of each voxel that is lung."""
+    def _lungs(self, hu: Field, cage: Field, z: float, texture: Field) -> tuple[NDArray[np.uint8], Field, Field]:
+        """Paint effusions; return labels, parenchyma in HU, and the share of each voxel that is lung."""
         anatomy, x, y = self._anatomy, self._x, self._y
         labels = np.zeros(cage.shape, dtype=np.uint8)
         share = np.zeros(cage.shape, dtype=np.float32)
         for side in Lung:
             depth = lung_depth(anatomy, cage, x, y, z, side)
+            for effusion in self._inside.effusions:
+                if effusion.side == side:
+                    fluid = effusion.depth(y, z)
+                    self._paint(hu, np.minimum(depth, fluid), effusion.density_hu)
+                    depth = np.minimum(depth, -fluid)
             labels[depth > 0] = side
             np.maximum(share, self._share(depth), out=share)
         # Blood and weight make the dependent (posterior) lung denser.
@@ -166,7 +173,10 @@ class SliceMaker:
         return labels, parenchyma.astype(np.float32), share
 
     def _lesions(self, k: int, parenchyma: Field, texture: Field) -> tuple[NDArray[np.uint8], Field]:
-        """Return labels and the parenchyma with the blobs in it; the denser blob wins where several meet."""
+        """Return labels and the parenchyma with the blobs in it; the denser blob wins where several meet.
+
+        Emphysema is all that a blob may be rarer by: there the rarer one wins.
+        """
         labels = np.zeros(parenchyma.shape, dtype=np.uint8)
         z = float(self._z_mm[k])
         result = parenchyma.copy()
@@ -177,8 +187,10 @@ class SliceMaker:
             weight = blob.weight(self._x[:, box[1]], self._y[box[0]], z, texture[box])
             weight[:, on_side(self._x[0, box[1]], blob.side) < 0] = 0.0
             grain = blob.density_hu + (25.0 if blob.kind is Lesion.GROUND_GLASS else 6.0) * texture[box]
-            np.maximum(result[box], parenchyma[box] + weight * (grain - parenchyma[box]), out=result[box])
-            labels[box] = np.maximum(labels[box], np.where(weight >= 0.5, np.uint8(blob.kind), np.uint8(0)))
+            wins = np.minimum if blob.density_hu < self._anatomy.lung_hu else np.maximum
+            wins(result[box], parenchyma[box] + weight * (grain - parenchyma[box]), out=result[box])
+            kind = np.uint8(0 if blob.kind is None else blob.kind)
+            labels[box] = np.maximum(labels[box], np.where(weight >= 0.5, kind, np.uint8(0)))
         return labels, result
 
     def _box(self, blob: Blob, z: float) -> tuple[slice, slice] | None:

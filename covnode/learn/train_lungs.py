@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from covnode.infer.r231 import r231_network
 from covnode.infer.slice_crops import SIDE, Boxes, cut_out
 from covnode.learn.phantom import PhantomPreset, make_phantom
+from covnode.networks.lungmask_unet import lungmask_unet
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(given.seed)
-    network = r231_network().to(memory_format=torch.channels_last)
+    network = lungmask_unet(classes=3).to(memory_format=torch.channels_last)
     train(network, given.phantoms, given.steps, given.seed)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), given.out)

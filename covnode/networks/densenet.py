@@ -1,6 +1,6 @@
 """The small 3-D DenseNet of the demonstration models, built on MONAI's.
 
-A manifest names it and gives its arguments; infer and learn build it through covnode.networks.registry.
+A bundle names it and gives its arguments; infer and learn build it through covnode.networks.registry.
 """
 
 from monai.networks.nets.densenet import DenseNet

@@ -1,4 +1,4 @@
-"""The networks that a manifest may name. Called by infer and learn; builds them without weights."""
+"""The networks that a bundle may name. Called by infer and learn; builds them without weights."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,8 +6,16 @@ from torch import nn
 
 from covnode.errors import ConfigurationError
 from covnode.networks.densenet import densenet3d
+from covnode.networks.lungmask_unet import lungmask_unet
+from covnode.networks.monai_classics import CLASSICS
+from covnode.networks.zunair import zunair3d
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"densenet3d": densenet3d}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "densenet3d": densenet3d,
+    "lungmask-unet": lungmask_unet,
+    "zunair3d": zunair3d,
+    **CLASSICS,
+}
 
 
 def build_network(name: str, arguments: Mapping[str, object]) -> nn.Module:

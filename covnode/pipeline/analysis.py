@@ -12,6 +12,7 @@ from typing import Protocol
 from covnode.errors import CovnodeError, SeriesUnusable, StaleClaim, TransientError
 from covnode.logs import get_logger
 from covnode.records.job import AnalysisClaim, AnalysisState
+from covnode.records.quality import Quality
 from covnode.records.result import AnalysisResult, ResultObject
 from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import CTVolume, LesionMask, LungMask
@@ -34,9 +35,11 @@ class Stages:
     """The stages of an analysis in their order, each taking what the ones before it made."""
 
     load: Callable[[DeidentifiedSeries], CTVolume]
+    check_volume: Callable[[CTVolume], Quality]
     segment_lungs: Callable[[CTVolume], LungMask]
+    check_lungs: Callable[[CTVolume, LungMask], Quality]
     find_lesions: Callable[[CTVolume, LungMask], LesionMask]
-    conclude: Callable[[AnalysisClaim, CTVolume, LungMask, LesionMask], AnalysisResult]
+    conclude: Callable[[AnalysisClaim, CTVolume, Quality, LungMask, LesionMask], AnalysisResult]
     report: Callable[[CTVolume, LungMask, LesionMask, AnalysisResult], tuple[ResultObject, ...]]
 
 
@@ -57,11 +60,15 @@ def analyse(claim: AnalysisClaim, series: DeidentifiedSeries, stages: Stages, pr
 
     volume = stages.load(series)
     done("volume", 10)
+    quality = stages.check_volume(volume)
+    done("quality", 12)
     lungs = stages.segment_lungs(volume)
     done("lungs", 50)
+    quality += stages.check_lungs(volume, lungs)
+    done("quality_of_lungs", 52)
     lesions = stages.find_lesions(volume, lungs)
     done("lesions", 75)
-    result = stages.conclude(claim, volume, lungs, lesions)
+    result = stages.conclude(claim, volume, quality, lungs, lesions)
     done("classification_and_severity", 85)
     objects = stages.report(volume, lungs, lesions, result)
     done("report", 100)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from covnode.records.quality import Quality
+
 DEMONSTRATION = "demonstration, not for clinical use"
 
 
@@ -22,6 +24,21 @@ class PerSide(_Record):
     total: float | None
     left: float | None
     right: float | None
+
+
+class PerZone(_Record):
+    """One figure for each third of a lung's height. None: not computed, or no lung there."""
+
+    upper: float | None
+    middle: float | None
+    lower: float | None
+
+
+class ZonesPerSide(_Record):
+    """One figure for each third of each lung; left and right are the patient's."""
+
+    left: PerZone
+    right: PerZone
 
 
 class ModelIdentity(_Record):
@@ -83,12 +100,18 @@ class AnalysisResult(_Record):
         When the analysis was first claimed (UTC): the date of every object, so that a repeat writes the same bytes.
     affected_percent
         (ground glass + consolidation) / lung volume in percent, per side.
+    affected_percent_of_zones
+        The same of each third of each lung's height; None in records of before it was computed.
+    low_attenuation_percent
+        Share of the lung below -950 HU, as in emphysema; None in records of before it was computed.
     covid_probability
         0..1; None where not computed or the model abstains.
     severity_score
         0..100; None likewise, and then category and ctsi are None too.
     cautions
-        Sentences that the report carries.
+        Sentences that the report carries, those of the quality gate among them.
+    quality
+        What the quality gate measured; empty in results from before it.
     configuration
         The settings that shape the figures; with the input, the models and the revision they make the objects' UIDs.
     """
@@ -103,6 +126,8 @@ class AnalysisResult(_Record):
     ground_glass_ml: PerSide
     consolidation_ml: PerSide
     affected_percent: PerSide
+    affected_percent_of_zones: ZonesPerSide | None = None
+    low_attenuation_percent: PerSide | None = None
     slices: tuple[SliceInvolvement, ...]
     covid_probability: float | None
     severity_score: float | None
@@ -110,6 +135,7 @@ class AnalysisResult(_Record):
     ctsi: int | None
     models: tuple[ModelIdentity, ...]
     cautions: tuple[str, ...]
+    quality: Quality = ()
     configuration: dict[str, str | int] = Field(default_factory=dict)
 
     @property

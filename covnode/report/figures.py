@@ -69,9 +69,38 @@ def _candidates(result: AnalysisResult, kind: ObjectKind) -> tuple[_Candidate, .
         (codes.AFFECTED_BOTH, affected.total, codes.PERCENT, "lesions"),
         (codes.AFFECTED_LEFT, affected.left, codes.PERCENT, "lesions"),
         (codes.AFFECTED_RIGHT, affected.right, codes.PERCENT, "lesions"),
+        *_of_zones(result),
+        *_low_attenuation(result),
         (codes.COVID_PROBABILITY, probability, codes.PERCENT, "classification"),
         (codes.SEVERITY_SCORE, result.severity_score, codes.SCORE, "severity"),
         (codes.CTSI, result.ctsi, codes.SCORE, "severity"),
     )
     withheld = withheld_tasks(result, kind)
     return tuple(figure for figure in figures if figure[3] not in withheld)
+
+
+def _of_zones(result: AnalysisResult) -> tuple[_Candidate, ...]:
+    zones = result.affected_percent_of_zones
+    if zones is None:
+        return ()
+    figures = (
+        (codes.AFFECTED_LEFT_UPPER, zones.left.upper),
+        (codes.AFFECTED_LEFT_MIDDLE, zones.left.middle),
+        (codes.AFFECTED_LEFT_LOWER, zones.left.lower),
+        (codes.AFFECTED_RIGHT_UPPER, zones.right.upper),
+        (codes.AFFECTED_RIGHT_MIDDLE, zones.right.middle),
+        (codes.AFFECTED_RIGHT_LOWER, zones.right.lower),
+    )
+    return tuple((concept, value, codes.PERCENT, "lesions") for concept, value in figures)
+
+
+def _low_attenuation(result: AnalysisResult) -> tuple[_Candidate, ...]:
+    low = result.low_attenuation_percent
+    if low is None:
+        return ()
+    figures = (
+        (codes.LOW_ATTENUATION_BOTH, low.total),
+        (codes.LOW_ATTENUATION_LEFT, low.left),
+        (codes.LOW_ATTENUATION_RIGHT, low.right),
+    )
+    return tuple((concept, value, codes.PERCENT, "lungs") for concept, value in figures)

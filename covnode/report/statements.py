@@ -3,6 +3,7 @@
 Comes from the result record; goes to structured_report as text items.
 """
 
+from covnode.records.quality import verdict_of
 from covnode.records.result import DEMONSTRATION, AnalysisResult, ModelIdentity, ObjectKind
 from covnode.report.figures import withheld_tasks
 
@@ -21,6 +22,9 @@ def list_statements(result: AnalysisResult, kind: ObjectKind) -> tuple[str, ...]
             f"Figures withheld in this report, since their models are demonstrations: {', '.join(withheld)}."
         )
     statements += [f"Caution: {caution}" for caution in result.cautions]
+    if result.quality:
+        measured = ", ".join(str(figure) for figure in result.quality)
+        statements.append(f"Image quality: {verdict_of(result.quality)}; {measured}.")
     statements.append(_acquisition(result))
     statements += [_model(model) for model in result.models]
     statements += _LIMITS

@@ -17,6 +17,7 @@ OF_WORKER = {
     "deliveries": "SELECT, INSERT, UPDATE",
     "job_queues": "SELECT, INSERT, UPDATE",
     "executors": "SELECT, INSERT, UPDATE, DELETE",
+    "shadow_answers": "SELECT, INSERT, UPDATE",
 }
 """What the worker does with our tables; it reads and writes those of the queue's engine, too."""
 

@@ -205,6 +205,24 @@ class AnalysisRow(Base):
     timings_s: Mapped[dict[str, Any] | None]
 
 
+class ShadowAnswerRow(Base):
+    """What a shadow answered to one analysis, as in records.shadow; goes into nothing that leaves."""
+
+    __tablename__ = "shadow_answers"
+
+    analysis_id: Mapped[str] = mapped_column(sa.ForeignKey("analyses.analysis_id"), primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
+    active_model: Mapped[str]
+    active_sha256: Mapped[str | None]
+    active_answer: Mapped[float | None]
+    answer: Mapped[float | None]
+    agrees: Mapped[bool | None]
+    dice: Mapped[float | None]
+    error: Mapped[str | None]
+
+
 class DeliveryRow(Base):
     """One analysis on its way to one destination; ``last_error`` as in AnalysisRow.
 

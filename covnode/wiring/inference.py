@@ -9,22 +9,22 @@ from pathlib import Path
 
 import torch
 
-from covnode.errors import ConfigurationError, OutOfMemory
+from covnode.errors import OutOfMemory
 from covnode.imaging.mask_file import save_masks
 from covnode.imaging.resampling import network_input
 from covnode.imaging.upright import lesions_upright, lungs_upright
-from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
+from covnode.infer.emphysema import low_attenuation_percent
 from covnode.infer.lesions import find_lesions
 from covnode.infer.lungs import segment_lungs
 from covnode.infer.measures import measure
-from covnode.infer.plausibility import cautions as plausibility_cautions
+from covnode.infer.quality import check_lungs, check_volume
 from covnode.infer.r231 import R231
 from covnode.infer.severity import SeverityRegressor, ctsi, severity_category
-from covnode.infer.slice_engines import Precision
 from covnode.pipeline.analysis import Analysed, Progress, Stages, analyse
 from covnode.records.job import AnalysisClaim
+from covnode.records.quality import Quality
 from covnode.records.result import AnalysisResult, ResultObject
 from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import CTVolume, LesionMask, LungMask
@@ -32,11 +32,9 @@ from covnode.report.writer import write_objects
 from covnode.sections import WorkerSettings
 from covnode.store.results import MASKS, StoredResult, save_result
 from covnode.volume.loading import load_volume
-from covnode.wiring.model_store import R231_FOLDER, shipped_models
+from covnode.wiring.model_store import active_models, load_model
 from covnode.wiring.plan import InferencePlan
 
-CLASSIFIER = "covid-classifier-demo"
-SEVERITY = "severity-demo"
 _DEMONSTRATION_CAUTION = (
     "Probability and severity come from demonstration models that were trained on synthetic phantoms only: "
     "not for clinical use."
@@ -47,34 +45,32 @@ _DEMONSTRATION_CAUTION = (
 class Models:
     """The models of one process, on their device."""
 
-    r231: R231 | None
+    lungs: R231 | None
     classifier: Classifier
     severity: SeverityRegressor
 
 
 # One set alone: those of another plan would hold memory that this one lacks.
 @lru_cache(maxsize=1)
-def load_models(
-    lungs: str, precision: Precision, installed_models: Path, device_name: str, slices_at_once: int
-) -> Models:
-    """Load and verify every model; ``lungs`` and ``precision`` are settings of the worker.
+def load_models(settings: WorkerSettings, installed_models: Path, device_name: str, slices_at_once: int) -> Models:
+    """Load and verify every model that the settings choose.
 
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        A model that the settings ask for is not installed, its weights are not those of its manifest, or the CPU lacks
-        the precision.
+        A model is not there, its weights are not those of its metadata or not of its network, or the CPU lacks the
+        precision.
     """
     device = choose_device(device_name)
-    installed = installed_models / R231_FOLDER
-    if lungs == "r231" and not installed.exists():
-        raise ConfigurationError("worker.lungs is r231, but it is not installed: run 'covnode models install r231'.")
-    wanted = lungs != "density" and installed.exists()
-    shipped = shipped_models()
+    bundles = {
+        task: load_model(installed_models, name, task)
+        for task, name in active_models(settings, installed_models).items()
+    }
+    lungs = bundles.get("lungs")
     return Models(
-        r231=R231(load_bundle(installed), device, slices_at_once, precision) if wanted else None,
-        classifier=Classifier(load_bundle(shipped / CLASSIFIER), device),
-        severity=SeverityRegressor(load_bundle(shipped / SEVERITY), device),
+        lungs=R231(lungs, device, slices_at_once, settings.precision) if lungs else None,
+        classifier=Classifier(bundles["classification"], device),
+        severity=SeverityRegressor(bundles["severity"], device),
     )
 
 
@@ -102,13 +98,11 @@ def _infer_series(
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
     settings = plan.settings
-    models = load_models(settings.lungs, settings.precision, plan.installed_models, plan.device, plan.slices_at_once)
+    models = load_models(settings, plan.installed_models, plan.device, plan.slices_at_once)
 
     def lungs_of(volume: CTVolume) -> LungMask:
-        return models.r231.segment(volume) if models.r231 else segment_lungs(volume)
-
-    def conclude(held: AnalysisClaim, volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> AnalysisResult:
-        return _conclude(settings, models, held, volume, lungs, lesions)
+        segment = models.lungs.segment if models.lungs else segment_lungs
+        return segment(volume, plan.quality.min_lungs_ml)
 
     def report(
         volume: CTVolume, lungs: LungMask, lesions: LesionMask, result: AnalysisResult
@@ -118,9 +112,11 @@ def _infer_series(
 
     stages = Stages(
         load=lambda held: load_volume(held, min_slices=settings.min_slices),
+        check_volume=lambda volume: check_volume(volume, plan.quality),
         segment_lungs=lungs_upright(lungs_of),
+        check_lungs=lambda volume, lungs: check_lungs(volume, lungs, plan.quality),
         find_lesions=lesions_upright(find_lesions),
-        conclude=conclude,
+        conclude=_Conclusion(plan, models),
         report=report,
     )
     analysed = replace(analyse(claim, series, stages, progress), device=plan.told)
@@ -128,42 +124,57 @@ def _infer_series(
     return analysed
 
 
-def _conclude(
-    settings: WorkerSettings,
-    models: Models,
-    claim: AnalysisClaim,
-    volume: CTVolume,
-    lungs: LungMask,
-    lesions: LesionMask,
-) -> AnalysisResult:
-    measures = measure(volume, lungs, lesions)
-    network = network_input(volume, lungs)
-    probability = models.classifier(network)
-    score = models.severity(network)
-    used = (lungs.model, lesions.model, models.classifier.identity, models.severity.identity)
-    demonstration = (_DEMONSTRATION_CAUTION,) if any(model.demonstration for model in used) else ()
-    return AnalysisResult(
-        analysis_id=claim.analysis_id,
-        series_id=claim.series_id,
-        revision=claim.revision,
-        created_at=claim.first_claimed_at,
-        input_sha256=claim.input_sha256,
-        acquisition=volume.acquisition,
-        lung_volume_ml=measures.lung_volume_ml,
-        ground_glass_ml=measures.ground_glass_ml,
-        consolidation_ml=measures.consolidation_ml,
-        affected_percent=measures.affected_percent,
-        slices=measures.slices,
-        covid_probability=probability,
-        severity_score=score,
-        severity_category=severity_category(score),
-        ctsi=ctsi(score),
-        models=used,
-        cautions=(
-            *claim.received_cautions,
-            *volume.cautions,
-            *plausibility_cautions(volume, lungs, measures),
-            *demonstration,
-        ),
-        configuration={"lungs": settings.lungs, "precision": settings.precision, "min_slices": settings.min_slices},
-    )
+@dataclass(frozen=True)
+class _Conclusion:
+    """The stage that makes the record of what the others found."""
+
+    plan: InferencePlan
+    models: Models
+
+    def __call__(
+        self, claim: AnalysisClaim, volume: CTVolume, quality: Quality, lungs: LungMask, lesions: LesionMask
+    ) -> AnalysisResult:
+        measures = measure(volume, lungs, lesions)
+        network = network_input(volume, lungs)
+        probability = self.models.classifier(network)
+        score = self.models.severity(network)
+        used = (lungs.model, lesions.model, self.models.classifier.identity, self.models.severity.identity)
+        demonstration = (_DEMONSTRATION_CAUTION,) if any(model.demonstration for model in used) else ()
+        return AnalysisResult(
+            analysis_id=claim.analysis_id,
+            series_id=claim.series_id,
+            revision=claim.revision,
+            created_at=claim.first_claimed_at,
+            input_sha256=claim.input_sha256,
+            acquisition=volume.acquisition,
+            lung_volume_ml=measures.lung_volume_ml,
+            ground_glass_ml=measures.ground_glass_ml,
+            consolidation_ml=measures.consolidation_ml,
+            affected_percent=measures.affected_percent,
+            affected_percent_of_zones=measures.affected_percent_of_zones,
+            low_attenuation_percent=low_attenuation_percent(volume, lungs),
+            slices=measures.slices,
+            covid_probability=probability,
+            severity_score=score,
+            severity_category=severity_category(score),
+            ctsi=ctsi(score),
+            models=used,
+            cautions=(
+                *claim.received_cautions,
+                *volume.cautions,
+                *(figure.sentence for figure in quality if figure.sentence),
+                *demonstration,
+            ),
+            quality=quality,
+            configuration=_configuration(self.plan),
+        )
+
+
+def _configuration(plan: InferencePlan) -> dict[str, str | int]:
+    settings = plan.settings
+    return {
+        "lungs": settings.lungs,
+        "precision": settings.precision,
+        "min_slices": settings.min_slices,
+        "quality": plan.quality.model_dump_json(),
+    }

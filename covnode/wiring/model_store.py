@@ -1,39 +1,31 @@
-"""The models that the node can use: shipped ones, and those that the site installed in the home folder."""
+"""The models that the node can use: shipped ones, and those that the site installed in the home folder.
 
-import hashlib
-import shutil
-import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable
+Says which of them the settings choose. Asked by the worker at its start, by its child, doctor and ``covnode models``.
+"""
+
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import IO
 
-import tomlkit
-
-from covnode.errors import ConfigurationError, WeightsMismatch
+from covnode.errors import ConfigurationError, CovnodeError
 from covnode.home import Home
-from covnode.infer.bundles import MANIFEST, ModelBundle, load_bundle
+from covnode.infer.bundle_metadata import Task
+from covnode.infer.bundles import METADATA, OLD_MANIFEST, ModelBundle, load_bundle
+from covnode.logs import get_logger
+from covnode.sections import WorkerSettings, is_model_name
 from covnode.store.engine import data_folder
 
+AUTO, DENSITY = "auto", "density"
 R231_FOLDER = "r231"
-R231_PUBLISHED_DIGITS = "d5d2fc3d"
-"""First digits of the sha256 of unet_r231-d5d2fc3d.pth, as its publishers put them into its name."""
-
-_CHUNK_BYTES = 1 << 20
-_WEIGHTS = "weights.pth"
-_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A bundle and whether the site installed it itself."""
+    """A model's folder, whether the site installed it, and its bundle, or why it is refused."""
 
-    bundle: ModelBundle
+    folder: Path
     installed: bool
+    bundle: ModelBundle | None
+    refusal: str | None = None
 
 
 def shipped_models() -> Path:
@@ -41,100 +33,80 @@ def shipped_models() -> Path:
     return data_folder("models")
 
 
-def model_folders(home: Home) -> dict[Path, bool]:
-    """Return each model's folder, and whether the site installed it."""
-    places = {shipped_models(): False, home.models: True}
-    return {
-        manifest.parent: installed
-        for place, installed in places.items()
-        for manifest in sorted(place.glob(f"*/{MANIFEST}"))
-    }
-
-
 def known_models(home: Home) -> list[KnownModel]:
-    """Load and verify every model.
+    """Load and verify every model; one that is refused says why."""
+    places = {shipped_models(): False, home.models: True}
+    return [
+        _known(folder, installed=installed)
+        for place, installed in places.items()
+        for folder in sorted(place.glob("[!.]*"))
+        if (folder / METADATA).exists() or (folder / OLD_MANIFEST).exists()
+    ]
+
+
+def _known(folder: Path, *, installed: bool) -> KnownModel:
+    try:
+        return KnownModel(folder, installed, load_bundle(folder))
+    except CovnodeError as error:
+        return KnownModel(folder, installed, None, str(error))
+
+
+def folder_of(installed_models: Path, name: str) -> Path:
+    """Return the folder of a model; what the site installed comes before what ships.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none of this name.
+    """
+    # A name and no path: nothing beside the two places is a model.
+    for place in (installed_models, shipped_models()) if is_model_name(name) else ():
+        if (place / name.lower()).is_dir():
+            return place / name.lower()
+    raise ConfigurationError(
+        f"there is no model {name}: 'covnode models list' lists all, 'covnode models install {name}' installs one."
+    )
+
+
+def load_model(installed_models: Path, name: str, task: Task) -> ModelBundle:
+    """Load and verify a model that is to serve a task.
 
     Raises
     ------
     ConfigurationError, WeightsMismatch
-        A manifest is invalid or weights are not its own.
+        It is not there, it is refused, or it serves another task.
     """
-    return [KnownModel(load_bundle(folder), installed) for folder, installed in model_folders(home).items()]
+    bundle = load_bundle(folder_of(installed_models, name))
+    if bundle.task != task:
+        raise ConfigurationError(f"worker.{task} is {name}, which is a model for {bundle.task}.")
+    return bundle
 
 
-def install_r231(home: Home, source: str, sha256: str | None, advance: Callable[[int], None]) -> ModelBundle:
-    """Install lungmask's weights of R231 from a file or URL.
+def active_models(settings: WorkerSettings, installed_models: Path) -> dict[Task, str]:
+    """Return the name of the model that serves each task; lungs are absent where no network segments them."""
+    chosen: dict[Task, str] = {
+        "lungs": settings.lungs,
+        "classification": settings.classification,
+        "severity": settings.severity,
+    }
+    if settings.lungs == AUTO and (installed_models / R231_FOLDER).exists():
+        chosen["lungs"] = R231_FOLDER
+    return {task: name for task, name in chosen.items() if name not in {AUTO, DENSITY}}
 
-    Parameters
-    ----------
-    sha256
-        The digest to expect; None: the published file's.
-    advance
-        Called with the number of bytes that came.
+
+def report_models(settings: WorkerSettings, home: Home) -> None:
+    """Log every model as verified or refused, before a worker begins.
 
     Raises
     ------
-    WeightsMismatch
-        The digest is another; nothing is installed.
-    ConfigurationError
-        The source cannot be read.
+    ConfigurationError, WeightsMismatch
+        One that the settings choose is refused.
     """
-    expected = (sha256 or R231_PUBLISHED_DIGITS).lower()
-    home.models.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.models, prefix=".install-") as scratch:
-        folder = Path(scratch) / R231_FOLDER
-        folder.mkdir()
-        digest = _fetch(source, folder / _WEIGHTS, advance)
-        if not digest.startswith(expected):
-            raise WeightsMismatch(
-                f"the weights have the sha256 {digest}, expected was {expected}: nothing was installed. "
-                "For weights of your own give --sha256."
-            )
-        (folder / MANIFEST).write_text(_r231_manifest(digest), encoding="utf-8")
-        bundle = load_bundle(folder)
-        target = home.models / R231_FOLDER
-        shutil.rmtree(target, ignore_errors=True)
-        folder.rename(target)
-    return ModelBundle(target, bundle.manifest)
-
-
-def _fetch(source: str, target: Path, advance: Callable[[int], None]) -> str:
-    digest = hashlib.sha256()
-    try:
-        with _open(source) as incoming, target.open("wb") as file:
-            while chunk := incoming.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                file.write(chunk)
-                advance(len(chunk))
-    except (urllib.error.URLError, OSError) as error:
-        raise ConfigurationError(f"{source} cannot be read: {error}.") from None
-    return digest.hexdigest()
-
-
-def _open(source: str) -> IO[bytes]:
-    if urllib.parse.urlsplit(source).scheme in {"http", "https"}:
-        response: IO[bytes] = urllib.request.urlopen(source, timeout=_TIMEOUT_S)  # noqa: S310 (http and https alone)
-        return response
-    return Path(source).open("rb")
-
-
-def _r231_manifest(sha256: str) -> str:
-    published = sha256.startswith(R231_PUBLISHED_DIGITS)
-    return tomlkit.dumps(
-        {
-            "name": "R231",
-            "version": f"lungmask {version('lungmask')}",
-            "task": "lungs",
-            "weights": _WEIGHTS,
-            "sha256": sha256,
-            "training_data": "231 chest CT of routine care (Hofmanninger et al. 2020)"
-            if published
-            else "unknown: not the published weights of R231",
-            "licence": "Apache-2.0 (lungmask)",
-            "intended_use": "segmentation of the lungs on chest CT, also with severe disease",
-            "demonstration": False,
-            "network": {"name": "lungmask-unet"},
-            "input": {"spacing": "any; each slice is resized to 256 x 256 by lungmask", "region": "axial slices"},
-            "output": {"meaning": "0 background, 1 right lung, 2 left lung"},
-        }
-    )
+    for known in known_models(home):
+        if known.bundle is None:
+            get_logger().error("model_refused", model=known.folder.name, reason=known.refusal)
+        else:
+            named = known.bundle.identity.model_dump(include={"name", "version", "sha256"})
+            get_logger().info("model_verified", **named)
+    for task, name in active_models(settings, home.models).items():
+        load_model(home.models, name, task)

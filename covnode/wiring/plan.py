@@ -4,13 +4,13 @@ Where there is too little memory for one plan, the next one takes less: fewer sl
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from covnode.errors import OutOfMemory
 from covnode.logs import get_logger
-from covnode.sections import WorkerSettings
+from covnode.sections import QualitySettings, WorkerSettings
 
 _CPU = "cpu"
 _ON_CPU = (1,)
@@ -34,6 +34,8 @@ class InferencePlan:
         ``cpu`` or ``cuda:N``.
     threads
         CPU threads.
+    quality
+        Limits of the quality gate.
     economy
         How many steps less at once than the device is meant to hold.
     failed
@@ -45,6 +47,7 @@ class InferencePlan:
     out: Path
     device: str = _CPU
     threads: int = 1
+    quality: QualitySettings = field(default_factory=QualitySettings)
     economy: int = 0
     failed: tuple[str, ...] = ()
 
@@ -96,3 +99,12 @@ def within_memory(plan: InferencePlan, run: Callable[[InferencePlan], T]) -> T:
                 next_slices_at_once=less.slices_at_once,
             )
             plan = less
+
+
+def kernel_kills() -> int:
+    """Return how many processes the kernel has killed for their memory since it started; 0: it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

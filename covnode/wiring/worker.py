@@ -9,14 +9,13 @@ import concurrent.futures
 import contextlib
 import ctypes
 import multiprocessing
-import multiprocessing.connection
 import os
 import shutil
 import signal
-import threading
-import traceback
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -24,13 +23,13 @@ from covnode.errors import (
     ConfigurationError,
     CovnodeError,
     OutOfMemory,
-    StageFailed,
     StaleClaim,
     StoreAway,
     TransientError,
+    WeightsMismatch,
 )
 from covnode.home import Home
-from covnode.logs import configure_logs, get_logger
+from covnode.logs import get_logger
 from covnode.pipeline.analysis import Analysed, AnalysisJob
 from covnode.records.job import AnalysisClaim, AnalysisState, JobKind, queue_name
 from covnode.records.series import DeidentifiedSeries
@@ -40,65 +39,19 @@ from covnode.store.folders import unpublished
 from covnode.wiring.confinement import confine
 from covnode.wiring.devices import devices_of, threads_of
 from covnode.wiring.handover import name_of_result, patiently
-from covnode.wiring.model_store import known_models
+from covnode.wiring.inference_child import enter_child, load_in_child
+from covnode.wiring.inference_child import infer_in_child as _infer_in_child
+from covnode.wiring.model_store import report_models
 from covnode.wiring.node import Node, RoleOfJobs, hold_lock, open_process, run_jobs
 from covnode.wiring.plan import InferencePlan, within_memory
+from covnode.wiring.plan import kernel_kills as _kernel_kills
 from covnode.wiring.room import needs_of, room_for_jobs
+from covnode.wiring.shadows import Shadows
 
 _ROLE = "worker"
 _POLL_S = 0.5
-_FIRST_TO_GO = "900"
 
-_shown_percent: ctypes.c_int | None = None
-
-
-def _enter_child(percent: ctypes.c_int, log_level: str) -> None:
-    """Set the child up: quiet libraries, progress to the parent, death with the parent, and at once when asked to."""
-    global _shown_percent  # noqa: PLW0603 (the pool hands state to its child only through the initialiser)
-    _shown_percent = percent
-    configure_logs(log_level, "inference")
-    # The pool's own handler, in Python, waits for native code to return.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(OSError):
-        # Where the kernel must kill something for its memory, it is this child, which is replaced.
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A worker that was killed outright must not leave a child that goes on with a job that is no longer its own.
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _die_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _show(percent: int) -> None:
-    if _shown_percent is not None:
-        _shown_percent.value = percent
-
-
-def _infer_in_child(plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed | CovnodeError:
-    from covnode.wiring.inference import infer_series  # noqa: PLC0415 (torch loads in the child alone)
-
-    try:
-        return infer_series(plan, claim, series, _show)
-    except CovnodeError as error:
-        return error
-    except MemoryError:
-        return OutOfMemory(f"out of memory on {plan.device}")
-    except Exception as error:  # noqa: BLE001 (the edge: an error's text may quote a data set, its type and place may not)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return StageFailed(f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}")
-
-
-def _kernel_kills() -> int:
-    """Return how many processes the kernel has killed for their memory since it started; 0: it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+T = TypeVar("T")
 
 
 class InferenceChild:
@@ -115,7 +68,7 @@ class InferenceChild:
 
     def _new_pool(self) -> ProcessPool:
         arguments = (self._percent, self.node.settings.node.log_level)
-        return ProcessPool(max_workers=1, context=self._context, initializer=_enter_child, initargs=arguments)
+        return ProcessPool(max_workers=1, context=self._context, initializer=enter_child, initargs=arguments)
 
     def infer(self, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
         """Analyse in the child; where it has too little memory, by a plan that takes less.
@@ -131,10 +84,35 @@ class InferenceChild:
         StaleClaim
             The claim was lost: the child is stopped.
         """
-        home = self.node.home
-        out = _unpublished_result(home, claim)
-        plan = InferencePlan(self.node.settings.worker, home.models, out, self._device, self._threads)
+        plan = self.plan(_unpublished_result(self.node.home, claim))
         return within_memory(plan, lambda plan: self._infer(plan, claim, series))
+
+    def plan(self, out: Path) -> InferencePlan:
+        """Return the plan with which this child begins; what it makes goes to ``out``."""
+        settings, models = self.node.settings, self.node.home.models
+        return InferencePlan(settings.worker, models, out, self._device, self._threads, settings.quality)
+
+    def load(self, refused: Callable[[CovnodeError], None]) -> None:
+        """Have the child load the models before its first series, and tell what is refused."""
+
+        def loaded(done: "concurrent.futures.Future[CovnodeError | None]") -> None:
+            answer = None if done.cancelled() or done.exception() else done.result()
+            if isinstance(answer, (ConfigurationError, WeightsMismatch)):
+                refused(answer)
+
+        self._pool.schedule(load_in_child, args=(self.plan(self.node.home.scratch),)).add_done_callback(loaded)
+
+    def ask(self, function: Callable[..., T | CovnodeError], plan: InferencePlan, *given: object) -> T:
+        """Return what a function gives in the child, or raise what it gives as an error; TransientError: it died."""
+        future = self._pool.schedule(function, args=(plan, *given), timeout=plan.settings.timeout_s)
+        try:
+            answer: T | CovnodeError = future.result()
+        except (ProcessExpired, BrokenExecutor, RuntimeError, TimeoutError) as error:
+            self._replace_pool()
+            raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
+        if isinstance(answer, CovnodeError):
+            raise answer
+        return answer
 
     def _infer(self, plan: InferencePlan, claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
         kills = _kernel_kills()
@@ -286,13 +264,33 @@ def run_worker(home: Home, slot: int) -> None:
     hold_lock(home, f"device-{device}", f"another worker of {home.root} runs on {device}: stop it first.")
     confine(node, slot)
     get_logger().info("worker_device", slot=slot, device=device)
-    for known in known_models(home):
-        get_logger().info("model_verified", **known.bundle.identity.model_dump(include={"name", "version", "sha256"}))
+    report_models(worker, home)
     records = AnalysesInStore(node, slot)
     child = InferenceChild(node, device, threads_of(worker, len(devices)))
-    job = AnalysisJob(records, child.infer)
+
+    def give_up(error: CovnodeError) -> NoReturn:
+        # What is queued stays so; who mends the models finds it done at the next start.
+        get_logger().error("models_refused", reason=str(error))
+        with contextlib.suppress(TransientError):
+            records.stopping()
+        os._exit(1)
+
+    def infer(claim: AnalysisClaim, series: DeidentifiedSeries) -> Analysed:
+        try:
+            return child.infer(claim, series)
+        except (ConfigurationError, WeightsMismatch) as error:
+            give_up(error)
+
+    child.load(give_up)
+    shadows = Shadows(node.transaction, child, home.scratch / f"shadow-{slot}")
+    job = AnalysisJob(records, shadows.beside(infer) if worker.shadows else infer)
+
+    def run(analysis_id: str, enqueues: int) -> None:
+        job.run(analysis_id, enqueues)
+        shadows.answer()
+
     # No grace: an analysis may take minutes, and its child ends with this process.
     kind = JobKind.ANALYSIS
     has_room = room_for_jobs(needs_of(node)[_ROLE])
     role = RoleOfJobs(_ROLE, kind, [queue_name(kind)], concurrency=1, grace_s=0, has_room=has_room, slot=slot)
-    run_jobs(node, role, job.run, on_stop=records.stopping)
+    run_jobs(node, role, run, on_stop=records.stopping)

@@ -46,7 +46,7 @@ def prepared(project) -> Path:
     return project
 
 
-@pytest.mark.parametrize("target", [*STEPS, "models", "bench-path"])
+@pytest.mark.parametrize("target", [*STEPS, "train-demo", "evaluate-phantoms", "bench-study"])
 def test_make_passes_when_the_tools_pass(target, prepared):
     assert _run(["make", target], prepared, os.environ["PATH"]).returncode == 0
 
@@ -58,7 +58,7 @@ def test_make_check_fails_with_any_of_its_tools(tool, prepared):
 
 
 @pytest.mark.parametrize("code", [1, 5])
-@pytest.mark.parametrize("target", ["test", "demo", "models", "bench-path"])
+@pytest.mark.parametrize("target", ["test", "demo", "train-demo", "evaluate-phantoms", "bench-study"])
 def test_make_fails_when_python_fails(target, code, prepared):
     """Pytest ends with 5 when it finds no test: no reason to be content."""
     _program(prepared / ".venv" / "bin" / "python", f"exit {code}")

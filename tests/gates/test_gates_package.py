@@ -25,7 +25,7 @@ def test_the_wheel_holds_every_file_of(folder, place, root, wheel):
     assert {name.replace(folder, place, 1) for name in files} <= wheel
 
 
-def test_the_wheel_holds_the_weights_and_their_manifests(root, wheel):
+def test_the_wheel_holds_the_models(root, wheel):
     files = [path.relative_to(root) for path in (root / "models").rglob("*") if path.is_file()]
     assert {f"covnode/_data/{path}" for path in files} <= wheel
 

@@ -10,9 +10,10 @@ from phantom_cases import dice
 from covnode.infer.lesions import find_lesions
 from covnode.infer.lungs import segment_lungs
 from covnode.infer.measures import measure
-from covnode.infer.plausibility import cautions
+from covnode.infer.quality import check_lungs, check_volume
 from covnode.records.series import DeidentifiedSeries
 from covnode.records.volume import Lesion, Lung
+from covnode.sections import QualitySettings
 from covnode.volume.loading import load_volume
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "lung-pet-ct-dx"
@@ -101,9 +102,21 @@ def test_the_tumour_stays_inside_and_the_rest_is_nearly_free(analysed, name):
 
 @pytest.mark.parametrize("name", SERIES)
 def test_cautions_are_about_thick_slices_alone(analysed, name):
-    volume, lungs, _, figures = analysed(name)
-    found = cautions(volume, lungs, figures)
-    thick = [caution for caution in found if "Thick slices" in caution]
-    assert len(thick) == name.startswith("A0002")
-    cut = [caution for caution in found if "most inferior" in caution]
-    assert set(found) == {*thick, *cut}
+    volume, lungs, _, _ = analysed(name)
+    quality = (*check_volume(volume, QualitySettings()), *check_lungs(volume, lungs, QualitySettings()))
+    found = [figure.sentence for figure in quality if figure.sentence]
+    assert [sentence.startswith("Thick slices (8.0 mm, kernel B") for sentence in found] == [True] * name.startswith(
+        "A0002"
+    )
+
+
+@pytest.mark.parametrize(("soft", "sharp"), PAIRS)
+def test_a_sharp_kernel_is_noisier(analysed, soft, sharp):
+    noise = []
+    for name in (soft, sharp):
+        figures = {figure.name: figure.value for figure in check_volume(analysed(name)[0], QualitySettings())}
+        noise.append((figures["noise in air"], figures["noise in soft tissue"]))
+    (soft_air, soft_tissue), (sharp_air, sharp_tissue) = noise
+    assert 3 * soft_air < sharp_air < 25
+    assert 5 < soft_tissue < 15
+    assert 3 * soft_tissue < sharp_tissue < 60

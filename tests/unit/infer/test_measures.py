@@ -41,6 +41,12 @@ def test_volumes_and_shares_by_side(lungs, lesions):
     assert found.affected_percent.total == pytest.approx(100 * 34 / 150)
 
 
+def test_zones_are_thirds_of_each_lungs_own_height(lungs, lesions):
+    zones = measure(VOLUME, lungs, lesions).affected_percent_of_zones
+    assert zones.right.model_dump() == {"upper": 0.0, "middle": 0.0, "lower": 100.0}
+    assert zones.left.model_dump() == {"upper": 0.0, "middle": pytest.approx(20.0), "lower": 0.0}
+
+
 def test_slices_run_from_the_most_superior(lungs, lesions):
     slices = measure(VOLUME, lungs, lesions).slices
     assert [(part.index, part.position_mm) for part in slices] == [(0, 15.0), (1, 10.0), (2, 5.0), (3, 0.0)]

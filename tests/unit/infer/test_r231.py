@@ -11,11 +11,12 @@ from lungmask.resunet import UNet
 from phantom_cases import dice, phantom_ct, volume_of
 
 from covnode.errors import LungsNotFound, WeightsMismatch
-from covnode.infer.bundles import Manifest, ModelBundle
+from covnode.home import Home
 from covnode.infer.r231 import R231
 from covnode.infer.slice_crops import cut_out
 from covnode.infer.slice_engines import TorchEngine, has_bfloat16
 from covnode.records.volume import Lung
+from covnode.wiring.model_install import install_published
 
 SLICES = slice(26, 28)
 
@@ -25,22 +26,11 @@ def network(classes=3):
     return UNet(n_classes=classes, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False).eval()
 
 
-def bundle_of(weights):
-    manifest = Manifest(
-        name="R231",
-        version="made here",
-        task="lungs",
-        weights=weights.name,
-        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        network={"name": "lungmask-unet"},
-        input={"spacing": "any", "region": "axial slices"},
-        output={"meaning": "0 background, 1 right lung, 2 left lung"},
-        training_data="none",
-        licence="Apache-2.0",
-        intended_use="tests",
-        demonstration=True,
-    )
-    return ModelBundle(weights.parent, manifest)
+def bundle_of(weights, name="r231"):
+    """As a site installs it."""
+    home = Home(weights.parent / f"home-{weights.stem}-{name}")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return install_published(home, name, str(weights), digest, lambda _size: None)
 
 
 def r231_of(weights, precision="float32"):
@@ -54,27 +44,31 @@ def volume():
     return volume_of(np.ascontiguousarray(whole.voxels_hu[SLICES]), (300.0, *whole.spacing_mm[1:]))
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, volume):
-    """Random weights but for the last layer, which is fitted to tell air, lung and tissue: so the answers are clear."""
-    made = network()
+def fitted_weights(path, volume, bounds):
+    """Random weights but for the last layer, which is fitted to tell densities apart: so the answers are clear."""
+    made = network(len(bounds) + 1)
     features = []
     hook = made.last.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
     slices, _ = cut_out(volume.voxels_hu)
     with torch.inference_mode():
         made(torch.from_numpy(slices)[:, None])
     hook.remove()
-    targets = np.digitize(slices, [0.06, 0.45])
+    targets = np.digitize(slices, bounds)
     known = features[0].permute(0, 2, 3, 1).reshape(-1, 64)[::7]
     known = torch.cat([known, torch.ones(len(known), 1)], dim=1).double()
-    wanted = torch.nn.functional.one_hot(torch.from_numpy(targets).long().ravel()[::7], 3).double()
+    wanted = torch.nn.functional.one_hot(torch.from_numpy(targets).long().ravel()[::7], len(bounds) + 1).double()
     # Features that are nearly the same would get large weights against each other, and rounding a large voice.
     fitted = torch.linalg.solve(known.T @ known + len(known) * 1e-8 * torch.eye(65), known.T @ wanted).float()
-    made.last.weight.data = fitted[:64].T.reshape(3, 64, 1, 1).clone()
+    made.last.weight.data = fitted[:64].T.reshape(-1, 64, 1, 1).clone()
     made.last.bias.data = fitted[64].clone()
-    path = tmp_path_factory.mktemp("weights") / "made.pth"
     torch.save(made.state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, volume):
+    """Air, lung and tissue."""
+    return fitted_weights(tmp_path_factory.mktemp("weights") / "made.pth", volume, [0.06, 0.45])
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +109,18 @@ def test_in_half_the_precision_each_lung_is_nearly_the_same(weights, volume, exp
     assert min(dice(answer == lung, expected == lung) for lung in Lung) > 0.999
 
 
+def test_lobes_are_told_by_their_lung(tmp_path, volume):
+    weights = fitted_weights(tmp_path / "lobes.pth", volume, [0.04, 0.08, 0.2, 0.45, 0.63])
+    lobes = LMInferer(modelpath=str(weights), force_cpu=True, tqdm_disable=True).apply(volume.voxels_hu)
+    assert len(np.unique(lobes)) > 3
+    lobed = R231(bundle_of(weights, "ltrclobes"), torch.device("cpu"), 1, "float32")
+    answer = lobed.labels(volume.voxels_hu)
+    assert lobed.identity.name == "LTRCLobes"
+    lungs = np.where(lobes == 0, 0, np.where(lobes <= 2, Lung.LEFT, Lung.RIGHT))
+    assert np.count_nonzero(answer != lungs) <= 1e-4 * lungs.size
+    assert {Lung.LEFT, Lung.RIGHT} <= set(np.unique(answer))
+
+
 @pytest.mark.parametrize("flip", [(2,), (0, 1)])
 def test_the_canonical_grid_is_the_one_that_lungmask_works_on(weights, volume, expected, flip):
     # lungmask turns an image with a direction to LPS by itself, and its answer back.
@@ -149,7 +155,7 @@ def test_other_files_are_a_mismatch(tmp_path, content):
         path.write_bytes(content)
     else:
         torch.save(network(6).state_dict() if content == "six classes" else content, path)
-    with pytest.raises(WeightsMismatch, match=r"other\.pth"):
+    with pytest.raises(WeightsMismatch, match=r"the (weights|file)"):
         r231_of(path)
 
 

@@ -10,7 +10,7 @@ from covnode.errors import ConfigurationError
 from covnode.infer import slice_engines
 from covnode.infer.slice_engines import OpenVinoEngine, TorchEngine, engine_for
 
-NETWORK = torch.nn.Conv2d(1, 3, 1)
+NETWORK = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.Conv2d(2, 3, 1))
 
 
 def test_a_cpu_has_an_engine_of_its_own_and_cuda_has_torch(monkeypatch):
@@ -35,7 +35,7 @@ def watch(event, _arguments):
 sys.addaudithook(watch)
 import torch
 from covnode.infer.slice_engines import engine_for
-engine_for(torch.nn.Conv2d(1, 3, 1), torch.device("cpu"), 1, "float32")
+engine_for(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.Conv2d(2, 3, 1)), torch.device("cpu"), 1, "float32")
 from openvino.tools.ovc import telemetry_utils
 print(telemetry_utils.tm.__name__)
 """

@@ -98,12 +98,24 @@ def test_a_volume_that_the_shown_voxels_do_not_have(deliver):
     assert refused(deliver(result={"lung_volume_ml": wrong})) == Rule.FIGURE
 
 
-@pytest.mark.parametrize("code", ["118565006", "CN140", "CN110"])
+@pytest.mark.parametrize("code", ["118565006", "CN140", "CN148", "CN150", "CN110"])
 def test_a_wrong_unit(deliver, tmp_path, code):
     def mutate(report):
         value_of(report, code).MeasurementUnitsCodeSequence[0].CodeValue = "mm3"
 
     assert refused(changed(deliver(), tmp_path, sr=mutate)) == Rule.UNIT
+
+
+def test_a_figure_of_another_zone_or_side(deliver, tmp_path):
+    def swap(one, other):
+        def mutate(report):
+            first, second = value_of(report, one), value_of(report, other)
+            first.NumericValue, second.NumericValue = second.NumericValue, first.NumericValue
+
+        return mutate
+
+    for one, other in (("CN144", "CN147"), ("CN146", "CN148"), ("CN151", "CN152")):
+        assert refused(changed(deliver(), tmp_path, sr=swap(one, other))) == Rule.FIGURE
 
 
 def test_a_demonstration_figure_in_the_plain_report(deliver, tmp_path):
@@ -126,6 +138,18 @@ def test_a_report_that_does_not_say_that_it_is_a_demonstration(deliver, tmp_path
                 item.TextValue = item.TextValue.replace("demonstration", "validated")
 
     assert refused(changed(deliver(), tmp_path, sr=mutate)) == Rule.DEMONSTRATION_PHRASE
+
+
+@pytest.mark.parametrize("kind", [SR, FULL])
+def test_a_report_that_leaves_a_caution_out(deliver, tmp_path, kind):
+    (caution,) = deliver().result.cautions
+
+    def mutate(report):
+        for item in walk(report):
+            if item.ValueType == "TEXT" and item.TextValue == f"Caution: {caution}":
+                item.TextValue = "Caution: none."
+
+    assert refused(changed(deliver(), tmp_path, **{str(kind): mutate})) == Rule.CAUTION
 
 
 def wrong_title(report):

@@ -49,3 +49,19 @@ def test_fitting_keeps_its_best_epoch_and_stops_early():
     assert len(epochs) == best.number + 2
     loss = float(np.mean((predict(model, opposed.inputs) - opposed.targets) ** 2))
     assert loss == pytest.approx(best.validation_loss, rel=1e-4)
+
+
+def test_fitting_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(tmp_path):
+    def fit_to(epochs, checkpoint):
+        model = network()
+        recipe = Recipe(nn.functional.mse_loss, epochs=epochs, seed=1, learning_rate=0.02)
+        seen = []
+        return model, fit(model, learnable(0), learnable(1), recipe, seen.append, checkpoint), seen
+
+    whole, all_epochs, _ = fit_to(6, None)
+    fit_to(3, tmp_path / "checkpoint.pt")
+    resumed, epochs, seen = fit_to(6, tmp_path / "checkpoint.pt")
+    assert epochs == all_epochs
+    assert [epoch.number for epoch in seen] == [4, 5, 6]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covnode.learn.phantom import PhantomPreset, make_phantom
+from covnode.learn.phantom import PhantomPreset, Protocol, make_phantom
 from covnode.learn.phantom_anatomy import draw_anatomy
 from covnode.learn.phantom_scanner import Reconstruction
 from covnode.learn.phantom_tubes import Grid
@@ -70,9 +70,13 @@ def test_volume_does_not_depend_on_the_matrix():
 
 def test_the_seed_fixes_the_body_under_every_preset(phantoms):
     normal = phantoms[PhantomPreset.NORMAL]
-    for phantom in phantoms.values():
+    for preset, phantom in phantoms.items():
+        if preset is PhantomPreset.EFFUSION:
+            continue
         assert np.array_equal(phantom.lung_labels, normal.lung_labels)
-        healthy = phantom.lesion_labels == 0
+        # Nodules and emphysema change lungs that count as unaffected.
+        changed = preset in {PhantomPreset.NODULES, PhantomPreset.EMPHYSEMA}
+        healthy = phantom.lung_labels == 0 if changed else phantom.lesion_labels == 0
         same = np.abs(phantom.voxels_hu.astype(int) - normal.voxels_hu)[healthy] < 60
         assert same.mean() > 0.98
 
@@ -144,3 +148,76 @@ def test_noise_is_that_of_a_reconstruction_and_not_white():
     assert first.std() == pytest.approx(20, rel=0.25)
     assert np.corrcoef(first[:, 1:].ravel(), first[:, :-1].ravel())[0, 1] > 0.4
     assert 0.3 < np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.6
+
+
+def test_effusion_takes_the_back_of_a_lung_and_counts_as_no_lesion(phantoms):
+    normal, effusion = phantoms[PhantomPreset.NORMAL], phantoms[PhantomPreset.EFFUSION]
+    fluid = (normal.lung_labels > 0) & (effusion.lung_labels == 0)
+    assert not effusion.lesion_labels.any()
+    assert not np.any((effusion.lung_labels > 0) & (normal.lung_labels == 0))
+    assert 50 < np.count_nonzero(fluid) * normal.voxel_ml < 2000
+    assert -20 < np.median(effusion.voxels_hu[fluid]) < 40
+    kept = np.argwhere(effusion.lung_labels > 0)[:, 1]
+    assert np.median(np.argwhere(fluid)[:, 1]) > np.percentile(kept, 90)
+
+
+def test_nodules_are_round_dense_and_small_and_count_as_no_lesion(phantoms):
+    normal, nodules = phantoms[PhantomPreset.NORMAL], phantoms[PhantomPreset.NODULES]
+    assert not nodules.lesion_labels.any()
+    denser = (nodules.voxels_hu.astype(int) - normal.voxels_hu > 500) & (nodules.lung_labels > 0)
+    assert 0.3 < np.count_nonzero(denser) * nodules.voxel_ml < 120
+
+
+def test_emphysema_is_rarer_than_lung_and_counts_as_no_lesion(phantoms):
+    normal, emphysema = phantoms[PhantomPreset.NORMAL], phantoms[PhantomPreset.EMPHYSEMA]
+    assert not emphysema.lesion_labels.any()
+    lungs = normal.lung_labels > 0
+    rarer = normal.voxels_hu.astype(int)[lungs] - emphysema.voxels_hu[lungs] > 70
+    assert 0.05 < rarer.mean() < 0.5
+    assert np.median(emphysema.voxels_hu[lungs][rarer]) < -930
+
+
+def test_covid_presets_lie_in_classes_of_severity_one_above_the_other():
+    def shares(preset):
+        made = (make_phantom(preset, seed=seed, slices=30, size=96) for seed in range(4))
+        return np.array([affected_percent(phantom) for phantom in made])
+
+    moderate, severe, critical = (
+        shares(preset)
+        for preset in (PhantomPreset.COVID_MODERATE, PhantomPreset.COVID_SEVERE, PhantomPreset.COVID_CRITICAL)
+    )
+    assert moderate.min() > 18
+    assert moderate.max() < 45
+    assert moderate.mean() < severe.mean() < critical.mean()
+    assert critical.max() > 80
+
+
+def test_a_protocol_changes_noise_kernel_and_thickness_and_never_the_body():
+    usual = make_phantom(PhantomPreset.NODULES, seed=3, slices=24, size=128)
+    noisy, sharp, thick = (
+        make_phantom(PhantomPreset.NODULES, seed=3, slices=24, size=128, protocol=protocol)
+        for protocol in (Protocol(noise=2.0), Protocol(sharpness=1.6), Protocol(averaged=3))
+    )
+
+    for other in (noisy, sharp):
+        assert np.array_equal(other.lung_labels, usual.lung_labels)
+        assert np.array_equal(other.affine_lps_mm, usual.affine_lps_mm)
+    assert np.allclose(thick.affine_lps_mm, usual.affine_lps_mm, atol=0.02)
+    assert (thick.lung_labels != usual.lung_labels).mean() < 0.005
+    lungs = usual.lung_labels > 0
+    steps = [np.median(np.abs(np.diff(one.voxels_hu.astype(int), axis=2))[lungs[:, :, 1:]]) for one in (usual, noisy)]
+    assert steps[1] > 1.3 * steps[0]
+    # What a thick slice holds for a part of its thickness alone is neither lung nor tissue in it.
+    between = [np.mean((one.voxels_hu[lungs] > -700) & (one.voxels_hu[lungs] < -300)) for one in (usual, thick)]
+    assert between[1] > 1.3 * between[0]
+
+
+def test_a_sharper_kernel_correlates_neighbouring_pixels_less():
+    axis = ((np.arange(512) - 255.5) * 0.74).astype(np.float32)
+    grid, plane = Grid(axis, axis, axis), np.full((512, 512), 40.0, dtype=np.float32)
+
+    def correlation(sharpness):
+        scanned = Reconstruction(grid, 20.0, np.random.default_rng(0), sharpness).scan(plane)[128:384, 128:384]
+        return np.corrcoef(scanned[:, 1:].ravel(), scanned[:, :-1].ravel())[0, 1]
+
+    assert correlation(0.6) > correlation(1.0) + 0.1 > correlation(1.6) + 0.2

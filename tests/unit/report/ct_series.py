@@ -16,7 +16,15 @@ from pydicom.uid import (
 )
 
 from covnode.imaging.orientation import in_plane_of, to_native
-from covnode.records.result import Acquisition, AnalysisResult, ModelIdentity, PerSide, SeverityCategory
+from covnode.records.result import (
+    Acquisition,
+    AnalysisResult,
+    ModelIdentity,
+    PerSide,
+    PerZone,
+    SeverityCategory,
+    ZonesPerSide,
+)
 from covnode.records.volume import CTVolume, LesionMask, LungMask, SourceFrame
 
 SLICES, ROWS, COLUMNS = 14, 60, 52
@@ -156,6 +164,10 @@ def make_result(made, **changes):
         "affected_percent": PerSide(
             **{side: 100 * getattr(affected_ml, side) / getattr(lung_ml, side) for side in ("total", "left", "right")}
         ),
+        "affected_percent_of_zones": ZonesPerSide(
+            left=PerZone(upper=1.5, middle=20.25, lower=3.75), right=PerZone(upper=0.0, middle=2.5, lower=31.125)
+        ),
+        "low_attenuation_percent": PerSide(total=4.5, left=6.25, right=3.0),
         "slices": (),
         "covid_probability": 0.8125,
         "severity_score": 41.237,

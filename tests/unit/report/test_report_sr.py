@@ -59,6 +59,15 @@ def test_every_figure_of_the_record_is_there_once_with_its_unit(write):
         "CN140": (record.affected_percent.total, "%"),
         "CN141": (record.affected_percent.left, "%"),
         "CN142": (record.affected_percent.right, "%"),
+        "CN143": (1.5, "%"),
+        "CN144": (20.25, "%"),
+        "CN145": (3.75, "%"),
+        "CN146": (0.0, "%"),
+        "CN147": (2.5, "%"),
+        "CN148": (31.125, "%"),
+        "CN150": (4.5, "%"),
+        "CN151": (6.25, "%"),
+        "CN152": (3.0, "%"),
         "CN201": (81.25, "%"),
         "CN202": (41.24, "{score}"),
         "CN203": (9, "{score}"),
@@ -128,6 +137,11 @@ def test_a_figure_that_was_not_computed_is_left_out_and_the_report_is_partial(wr
     assert not DEMONSTRATION_FIGURES & set(found)
     assert "CN141" not in found
     assert dcmread(objects[ObjectKind.SR].path).CompletionFlag == "PARTIAL"
+
+
+def test_a_record_of_before_there_were_zones_makes_a_complete_report(write):
+    _, _, objects = write(result={"affected_percent_of_zones": None, "low_attenuation_percent": None})
+    assert dcmread(objects[ObjectKind.SR].path).CompletionFlag == "COMPLETE"
 
 
 def test_status_title_and_observer(write):

@@ -8,17 +8,17 @@ from arriving import arrived
 from structlog.testing import capture_logs
 
 from covnode.home import Home
-from covnode.infer.r231 import r231_network
 from covnode.learn.phantom import make_phantom
 from covnode.learn.phantom_dicom import write_phantom
 from covnode.learn.phantom_records import PhantomPreset
+from covnode.networks.lungmask_unet import lungmask_unet
 from covnode.pipeline.analysis import AnalysisJob
 from covnode.records.series import DeidentifiedSeries
 from covnode.settings import Settings
 from covnode.store import analyses, arrivals
 from covnode.store.tables import AnalysisRow
 from covnode.store.upgrades import upgrade
-from covnode.wiring.model_store import install_r231
+from covnode.wiring.model_install import install_published
 from covnode.wiring.node import Node
 from covnode.wiring.worker import AnalysesInStore, InferenceChild
 
@@ -29,10 +29,11 @@ def node_with_r231(folder):
     for each in (home.models, home.results):
         each.mkdir(parents=True)
     torch.manual_seed(0)
-    network = r231_network()
+    network = lungmask_unet(classes=3)
     weights = folder / "own.pth"
     torch.save(network.state_dict(), weights)
-    install_r231(home, str(weights), hashlib.sha256(weights.read_bytes()).hexdigest(), lambda _size: None)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    install_published(home, "r231", str(weights), digest, lambda _size: None)
     node = Node(home, Settings())
     upgrade(node.engine)
     with node.transaction() as session:

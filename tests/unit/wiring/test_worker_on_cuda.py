@@ -21,7 +21,6 @@ from covnode.store.engine import make_engine
 from covnode.store.upgrades import upgrade
 from covnode.wiring import landlock, worker
 from covnode.wiring.devices import devices_of
-from covnode.wiring.inference import CLASSIFIER
 from covnode.wiring.model_store import shipped_models
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
@@ -114,6 +113,6 @@ def test_a_gpu_that_runs_out_of_memory_costs_no_attempt(tmp_path, monkeypatch, g
 
 def test_a_network_answers_on_cuda_as_on_the_cpu():
     network_input = np.random.default_rng(3).random((64, 128, 128), dtype=np.float32)
-    bundle = load_bundle(shipped_models() / CLASSIFIER)
+    bundle = load_bundle(shipped_models() / "covid-classifier-demo")
     answers = [Classifier(bundle, torch.device(name))(network_input) for name in ("cpu", "cuda:0")]
     assert answers[0] == pytest.approx(answers[1], abs=2e-3)
