@@ -21,8 +21,8 @@ from covnode.networks.registry import build_network
 ARGUMENTS = {"init_features": 4, "growth_rate": 4, "block_config": [1, 1]}
 MODELS = Path(__file__).parents[3] / "models"
 SHIPPED = {
-    "covid-classifier-demo": "9983ef439b4906562776757174daec3d2d030ddfbdf4e10a8fc9b7c91ff9142f",
-    "severity-demo": "738e2849e7fc062ef3d85d2c8994d99efe3db19543a677e1e73c6ef08c364025",
+    "covid-classifier-demo": "71f48a2e640ec90ff781e9586d23c9d04a234e1ebf4d15fd1a16e0bf8717a430",
+    "severity-demo": "b54c36a940346a1288f4b6b5bc32eaa14ab9757513370e4574060f6e826438dd",
 }
 TENSOR_KEYS = {
     "type",
@@ -255,7 +255,7 @@ def test_shipped_bundles_have_what_monai_demands_and_monai_builds_their_network(
     assert {key: tensor.shape for key, tensor in built.items()} == {k: t.shape for k, t in expected.items()}
     training = ConfigParser()
     training.read_config(MODELS / name / TRAIN)
-    assert training.get_parsed_content("plan") == Plan(Path("models"), phantoms=192, epochs=14, seed=0)
+    assert training.get_parsed_content("plan") == Plan(Path("models"), phantoms=288, epochs=5, seed=0)
 
 
 def test_device_by_name():
