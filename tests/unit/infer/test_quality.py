@@ -157,6 +157,15 @@ def test_a_field_of_view_that_cuts_skin_and_table_alone_cuts_no_lung(radius_mm):
     assert cut_lung_cm2(round_field(radius_mm)) == 0
 
 
+def test_a_mattress_behind_the_patient_is_no_lung():
+    volume = phantom_ct("normal")
+    behind = places_mm(volume)[1] > 0
+    room = (volume.voxels_hu < -940) & behind & (phantom("normal").lung_labels == 0)
+    volume = changed(volume, np.where(room, np.int16(-900), volume.voxels_hu))
+    _, j_mm, i_mm = places_mm(volume)
+    assert cut_lung_cm2(changed(volume, np.where(np.hypot(j_mm, i_mm) > 145.0, -1024, volume.voxels_hu))) == 0
+
+
 def test_thick_slices_are_named_with_thickness_and_kernel():
     thick = replace(phantom_ct("normal"), acquisition=Acquisition(slice_thickness_mm=8.0, convolution_kernel="B70f"))
     (sentence,) = sentences(check_volume(thick, DEFAULT))
