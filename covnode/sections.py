@@ -103,6 +103,9 @@ class DeidentifySettings(Section):
         return value
 
 
+AUTO, DENSITY = "auto", "density"
+"""What ``lungs`` may be beside a model's name."""
+
 _MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ModelName = Annotated[str, StringConstraints(to_lower=True, pattern=_MODEL_NAME)]
 """Of a model, as its folder is named: in lower case."""
@@ -110,7 +113,7 @@ ModelName = Annotated[str, StringConstraints(to_lower=True, pattern=_MODEL_NAME)
 
 def is_model_name(text: str) -> bool:
     """Whether a text can be the name of a model, and so of its folder."""
-    return re.fullmatch(_MODEL_NAME, text) is not None
+    return re.fullmatch(_MODEL_NAME, text) is not None and text not in {AUTO, DENSITY}
 
 
 class WorkerSettings(Section):
@@ -128,7 +131,8 @@ class WorkerSettings(Section):
     classification: ModelName = Field(default="covid-classifier-demo", description="model of the probability, by name")
     severity: ModelName = Field(default="severity-demo", description="model of the severity, by name")
     shadows: tuple[ModelName, ...] = Field(
-        default=(), description="models that answer in silence after each analysis, one a task: 'covnode models shadow'"
+        default=(),
+        description="models that answer in silence after each analysis, one a task, set by 'covnode models shadow'",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="float32",

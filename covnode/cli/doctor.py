@@ -16,6 +16,7 @@ from covnode.queue.leases import SILENT_S
 from covnode.receive.commitment import REQUEST_SUFFIX
 from covnode.receive.slots import AssociationSlots
 from covnode.receive.tls import ReloadingServerContext, expires_at
+from covnode.sections import DENSITY
 from covnode.settings import PeerSettings, Settings
 from covnode.store import analyses, deliveries, destinations, executors, queues, vault, views
 from covnode.wiring import landlock
@@ -24,7 +25,7 @@ from covnode.wiring.confinement import WAY_OUT
 from covnode.wiring.destinations import destination_of
 from covnode.wiring.fetching import reachable
 from covnode.wiring.key_rotation import behind, untied
-from covnode.wiring.model_store import DENSITY, active_models, folder_of, load_model
+from covnode.wiring.model_store import active_models, folder_of, load_model
 from covnode.wiring.node import Node, open_node
 from covnode.wiring.room import needs_of
 

@@ -16,7 +16,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, or cuda:N.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a classification or severity model on the volumes of a CSV, each with its 95 % bootstrap interval.
+    """Measure a classification or severity model on labelled volumes; of a classification with 95 % intervals.
 
     Example: `covnode evaluate ./trained/site-classification --data ./test.csv --out ./report`
     """

@@ -12,11 +12,11 @@ from covnode.errors import ConfigurationError
 from covnode.home import Home
 from covnode.infer.bundles import ModelBundle, load_bundle
 from covnode.records.result import DEMONSTRATION
-from covnode.sections import WorkerSettings
+from covnode.sections import DENSITY, WorkerSettings
 from covnode.settings import load_settings
 from covnode.store import shadows
 from covnode.store.engine import revisions
-from covnode.wiring.model_store import DENSITY, KnownModel, active_models, folder_of, known_models
+from covnode.wiring.model_store import KnownModel, active_models, folder_of, known_models
 from covnode.wiring.node import open_node
 
 app = typer.Typer(no_args_is_help=True, help="What the node analyses with.")
@@ -123,7 +123,9 @@ def install(
             f"{source} is no folder of a bundle; from a file or URL are installed {', '.join(PUBLISHED)}."
         )
     stdout.print(
-        f"Installed {bundle.name} in {bundle.folder}. To use it: 'covnode models activate {key}'.", highlight=False
+        f"Installed {bundle.name} in {bundle.folder}. 'covnode models list' says what serves; to have this one serve: "
+        f"'covnode models activate {key}'.",
+        highlight=False,
     )
 
 

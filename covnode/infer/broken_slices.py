@@ -24,9 +24,18 @@ LOST_SHARE = 0.05
 
 @dataclass(frozen=True)
 class BrokenSlices:
-    """Indices k of slices, ascending; each in one list at most. A copy is named, its original below it is not."""
+    """Indices k of slices, ascending; each in one list at most. A copy is named, its original below it is not.
+
+    Attributes
+    ----------
+    black
+        Between slices that show the patient.
+    empty_ends
+        As black, beyond the patient's top or bottom.
+    """
 
     black: tuple[int, ...]
+    empty_ends: tuple[int, ...]
     truncated: tuple[int, ...]
     copies: tuple[int, ...]
 
@@ -40,8 +49,13 @@ def find_broken(volume: CTVolume) -> BrokenSlices:
     lost_cm2 = _expected(tissue_cm2, flat).sum(axis=1)
     truncated = ~black & (lost_cm2 > LOST_SHARE * (shown_cm2 + lost_cm2))
     copies = [k for k in _copies(volume.voxels_hu, sampled) if not black[k] and not truncated[k]]
+    shown = np.flatnonzero(~black)
+    inside = np.arange(len(black)) > shown.min(initial=len(black))
+    inside &= np.arange(len(black)) < shown.max(initial=-1)
+    between = black & inside if len(shown) else black
     return BrokenSlices(
-        black=tuple(np.flatnonzero(black).tolist()),
+        black=tuple(np.flatnonzero(between).tolist()),
+        empty_ends=tuple(np.flatnonzero(black & ~between).tolist()),
         truncated=tuple(np.flatnonzero(truncated).tolist()),
         copies=tuple(copies),
     )
@@ -60,10 +74,12 @@ def _is_black(volume: CTVolume, k: int) -> bool:
 
 
 def _lines(volume: CTVolume, sampled: NDArray[np.int16]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Tissue in each line as stored, in cm2, and which lines hold one value alone: both of shape (k, lines)."""
-    # A transfer that breaks off loses the last rows as they are stored.
-    lines = sampled.swapaxes(1, 2) if volume.in_plane.transpose else sampled
-    flat = (lines == lines[:, :, :1]).all(axis=2)
+    """Tissue in each line as stored, in cm2, and which of the last lines hold one value alone: shape (k, lines)."""
+    stored = volume.in_plane
+    lines = sampled.swapaxes(1, 2) if stored.transpose else sampled
+    lines = lines[:, ::-1] if (stored.flip_i if stored.transpose else stored.flip_j) else lines
+    # A transfer that breaks off loses the last rows as they are stored; others of one value show air.
+    flat = np.logical_and.accumulate((lines == lines[:, :, :1]).all(axis=2)[:, ::-1], axis=1)[:, ::-1]
     pixel_cm2 = volume.spacing_mm[1] * volume.spacing_mm[2] * STRIDE**2 / 100.0
     return np.where(flat, 0, np.count_nonzero(lines > TISSUE_HU, axis=2)) * pixel_cm2, flat
 

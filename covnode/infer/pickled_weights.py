@@ -1,4 +1,4 @@
-"""The one place where a file of torch.save is opened: published weights, once, to be converted to safetensors.
+"""Where others' files of torch.save are opened: published weights, once, to be converted to safetensors.
 
 Called by the installation of models. Weights alone are read; a pickle that would run code is
 refused, and nothing of it runs.

@@ -107,6 +107,7 @@ _TISSUE_NOISE = _Rule(
     "noise in soft tissue", "HU", (None, "caution_tissue_noise_hu"), (None, "max_tissue_noise_hu"), TooNoisy
 )
 _BLACK = _Rule("black slices", "", (None, 0), (None, "max_black_slices"), BlackSlices)
+_EMPTY_ENDS = _Rule("empty slices at the ends", "", (None, 0))
 _TRUNCATED = _Rule("truncated slices", "", (None, 0), (None, "max_truncated_slices"), TruncatedSlices)
 _COPIED = _Rule("slices that copy another", "%", (None, 0), (None, "max_copied_percent"), CopiedSlices)
 _THICKNESS = _Rule("slice thickness", "mm", (None, "caution_thickness_mm"))
@@ -157,6 +158,7 @@ def check_volume(volume: CTVolume, settings: QualitySettings) -> Quality:
     found = []
     for rule, slices, value, words in (
         (_BLACK, broken.black, len(broken.black), "are black"),
+        (_EMPTY_ENDS, broken.empty_ends, len(broken.empty_ends), "show no patient"),
         (_TRUNCATED, broken.truncated, len(broken.truncated), "are truncated"),
         (_COPIED, broken.copies, 100.0 * len(broken.copies) / count, "show the same as another one"),
     ):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from covnode.errors import ConfigurationError
 from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
@@ -40,6 +41,8 @@ def evaluate(
         The bundle, the manifest or a volume cannot be used.
     """
     bundle = load_bundle(bundle_folder)
+    if bundle.identity.task not in {"classification", "severity"}:
+        raise ConfigurationError(f"{bundle.name} is a model for {bundle.identity.task}: it has no label to be held to.")
     task: Literal["classification", "severity"] = "severity" if bundle.identity.task == "severity" else "classification"
     device = choose_device(device_name)
     model = SeverityRegressor(bundle, device) if task == "severity" else Classifier(bundle, device)
@@ -48,12 +51,15 @@ def evaluate(
     inputs = load_inputs(rows, out / "cache", told)
     answers = np.array([model(one.astype(np.float32)) for one in inputs])
     truth = np.array([row.target for row in rows])
-    figures = _severity(truth, answers, out) if task == "severity" else _classification(truth > 0.5, answers, out)
+    patients = [row.patient for row in rows]
+    figures = (
+        _severity(truth, answers, out) if task == "severity" else _classification(truth > 0.5, answers, patients, out)
+    )
     report = {
         "model": bundle.identity.model_dump(),
         "task": task,
         "volumes": len(rows),
-        "patients": len({row.patient for row in rows}),
+        "patients": len(set(patients)),
         "figures": figures,
         "answers": [_answer(row, float(answer)) for row, answer in zip(rows, answers, strict=True)],
     }
@@ -66,9 +72,14 @@ def _answer(row: Row, answer: float) -> dict[str, Any]:
     return {"path": row.path.name, "patient": row.patient, "truth": row.target, "answer": answer}
 
 
-def _classification(truth: NDArray[np.bool_], answers: NDArray[np.float64], out: Path) -> dict[str, Any]:
+def _classification(
+    truth: NDArray[np.bool_], answers: NDArray[np.float64], patients: list[str], out: Path
+) -> dict[str, Any]:
+    def told(figure: metrics.Figure) -> dict[str, float | None]:
+        return _interval(metrics.interval(figure, truth, answers, patients))
+
     at_threshold = {
-        name: metrics.interval(_at_threshold(figure), truth, answers)
+        name: told(_at_threshold(figure))
         for name, figure in (
             ("accuracy", metrics.accuracy),
             ("recall", metrics.recall),
@@ -91,11 +102,11 @@ def _classification(truth: NDArray[np.bool_], answers: NDArray[np.float64], out:
     return {
         "threshold": THRESHOLD,
         "confusion_matrix": matrix.tolist(),
-        **{name: _interval(value) for name, value in at_threshold.items()},
-        "roc_auc": _interval(metrics.interval(metrics.roc_auc, truth, answers)),
-        "average_precision": _interval(metrics.interval(metrics.average_precision, truth, answers)),
-        "brier_score": _interval(metrics.interval(metrics.brier_score, truth, answers)),
-        "expected_calibration_error": _interval(metrics.interval(metrics.calibration_error, truth, answers)),
+        **at_threshold,
+        "roc_auc": told(metrics.roc_auc),
+        "average_precision": told(metrics.average_precision),
+        "brier_score": told(metrics.brier_score),
+        "expected_calibration_error": told(metrics.calibration_error),
         "reliability": [vars(one) for one in bins],
     }
 

@@ -3,7 +3,7 @@
 numpy only, no I/O. Every interval is a percentile bootstrap over patients (Efron & Tibshirani 1993), from a fixed seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,14 +126,18 @@ def class_differences(truth: NDArray[np.int64], found: NDArray[np.int64]) -> tup
     return tuple(int(count) for count in counts)
 
 
-def interval(figure: Figure, truth: Truth, scores: Scores) -> Interval:
+def interval(figure: Figure, truth: Truth, scores: Scores, patients: Sequence[str] | None = None) -> Interval:
     """Return a figure of (truth, scores) with its bootstrap interval: 1,000 samples of patients with replacement.
 
+    A patient is drawn with all of their volumes; ``patients`` names each volume's, None: one volume each.
     Samples for which the figure is not defined, of one class say, are left out.
     """
     rng = np.random.default_rng(0)
-    drawn = (rng.integers(len(truth), size=len(truth)) for _ in range(_REPEATS))
-    values = np.array([figure(truth[rows], scores[rows]) for rows in drawn])
+    numbers = np.arange(len(truth)) if patients is None else np.unique(patients, return_inverse=True)[1]
+    volumes = [np.flatnonzero(numbers == number) for number in range(int(numbers.max(initial=-1)) + 1)]
+    drawn = (rng.integers(len(volumes), size=len(volumes)) for _ in range(_REPEATS))
+    samples = (np.concatenate([volumes[patient] for patient in chosen]) for chosen in drawn)
+    values = np.array([figure(truth[rows], scores[rows]) for rows in samples])
     values = values[~np.isnan(values)]
     low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (np.nan, np.nan)
     return Interval(figure(truth, scores), float(low), float(high))

@@ -1,4 +1,4 @@
-"""Rows of a manifest as network inputs: read, lungs found, resampled as the node does; kept in a cache.
+"""Rows of a manifest as network inputs: read, lungs found by rules, resampled as the node does; kept in a cache.
 
 Comes from manifest; goes to fitting and evaluation. A volume is read once: its 2 MB lie in the cache folder by a
 digest of its files' names, sizes and times, so that changed data are read anew.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from covnode import __version__
 from covnode.errors import ConfigurationError, SeriesUnusable
 from covnode.imaging.resampling import NETWORK_SHAPE, network_input
+from covnode.imaging.upright import lungs_upright
 from covnode.infer.lungs import segment_lungs
 from covnode.learn.manifest import Row
 from covnode.learn.nifti import is_nifti, read_nifti
@@ -25,7 +26,7 @@ Inputs = NDArray[np.float16]
 
 
 def load_inputs(rows: tuple[Row, ...], cache: Path, told: Callable[[int], None]) -> Inputs:
-    """Return float16 (n, 64, 128, 128), mapped from a file: more than fits into memory can be trained on.
+    """Return float16 (n, 64, 128, 128), mapped from a nameless file: more than fits into memory can be trained on.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def load_inputs(rows: tuple[Row, ...], cache: Path, told: Callable[[int], None])
     stacked = np.lib.format.open_memmap(whole, "w+", np.float16, (len(rows), *NETWORK_SHAPE))
     for index, name in enumerate(names):
         stacked[index] = np.load(cache / f"{name}.npy")
-    stacked.flush()
+    whole.unlink()
     return stacked
 
 
@@ -74,7 +75,7 @@ def read_volume(path: Path) -> CTVolume:
 def _network_input(path: Path) -> Inputs:
     try:
         volume = read_volume(path)
-        return network_input(volume, segment_lungs(volume)).astype(np.float16)
+        return network_input(volume, lungs_upright(segment_lungs)(volume)).astype(np.float16)
     except SeriesUnusable as error:
         raise ConfigurationError(f"{path} cannot be used: {error}") from None
 

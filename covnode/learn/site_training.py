@@ -24,6 +24,7 @@ from covnode.learn.manifest import Row, Task, read_manifest, split_by_patient
 from covnode.learn.site_data import load_inputs
 from covnode.learn.train_demonstration import INPUT, OUTPUT
 from covnode.networks.registry import build_network
+from covnode.sections import is_model_name
 
 CHECKPOINT, EPOCHS, TRAINING, HELD_OUT = "checkpoint.pt", "epochs.csv", "training.csv", "held-out.csv"
 
@@ -76,8 +77,11 @@ def train_site(plan: SitePlan, told: Told) -> Path:
     Raises
     ------
     ConfigurationError
-        The manifest or a volume cannot be used, the split leaves one side empty, or the network is unknown.
+        The name is none, the manifest or a volume cannot be used, the split leaves one side empty, or the network is
+        unknown.
     """
+    if not is_model_name(plan.name):
+        raise ConfigurationError(f"{plan.name} is no name of a model: lower-case letters, digits, '.', '_' and '-'.")
     training, held_out = split_by_patient(read_manifest(plan.data, plan.task), plan.held_out_percent, plan.seed)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, rows in ((TRAINING, training), (HELD_OUT, held_out)):
@@ -147,7 +151,9 @@ def _description(plan: SitePlan, training: tuple[Row, ...], held_out: tuple[Row,
         "version": "1.0.0",
         "task": plan.task,
         "training_data": f"{len(training)} volumes of {patients[0]} patients of the site (seed {plan.seed}); "
-        f"{len(held_out)} of {patients[1]} held out",
+        f"{len(held_out)} of {patients[1]} held out; not for clinical use until the site has evaluated it",
+        "authors": "the site that trained it",
+        "copyright": "the site's own",
         "licence": "as the site decides",
         "intended_use": "Not for clinical use until the site has evaluated it on its own patients",
         "demonstration": False,

@@ -1,6 +1,6 @@
 """MONAI's 3-D DenseNets, ResNets and SE-ResNets with one input channel and one linear output.
 
-A manifest names one and gives further arguments of MONAI's own; covnode.networks.registry builds it. Each takes float32
+A bundle names one and gives further arguments of MONAI's own; covnode.networks.registry builds it. Each takes float32
 (n, 1, depth, height, width) and gives (n, 1); the caller applies the sigmoid or none.
 """
 

@@ -1,7 +1,7 @@
 """The 3-D CNN of Zunair et al. 2020, the network of the published classifier and of its severity score.
 
 H. Zunair, A. Rahman, N. Mohammed, J. P. Cohen: Uniformizing Techniques to Process CT Scans with 3D CNNs for
-Tuberculosis Prediction, PRIME 2020, doi 10.1007/978-3-030-59354-4_15. A manifest names it; the registry builds it.
+Tuberculosis Prediction, PRIME 2020, doi 10.1007/978-3-030-59354-4_15. A bundle names it; the registry builds it.
 """
 
 from torch import nn

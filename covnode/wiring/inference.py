@@ -35,10 +35,7 @@ from covnode.volume.loading import load_volume
 from covnode.wiring.model_store import active_models, load_model
 from covnode.wiring.plan import InferencePlan
 
-_DEMONSTRATION_CAUTION = (
-    "Probability and severity come from demonstration models that were trained on synthetic phantoms only: "
-    "not for clinical use."
-)
+_FIGURE_OF_TASK = {"classification": "probability", "severity": "severity"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class _Conclusion:
         probability = self.models.classifier(network)
         score = self.models.severity(network)
         used = (lungs.model, lesions.model, self.models.classifier.identity, self.models.severity.identity)
-        demonstration = (_DEMONSTRATION_CAUTION,) if any(model.demonstration for model in used) else ()
+        demonstrated = [_FIGURE_OF_TASK.get(model.task, model.task) for model in used if model.demonstration]
         return AnalysisResult(
             analysis_id=claim.analysis_id,
             series_id=claim.series_id,
@@ -163,11 +160,18 @@ class _Conclusion:
                 *claim.received_cautions,
                 *volume.cautions,
                 *(figure.sentence for figure in quality if figure.sentence),
-                *demonstration,
+                *([_demonstration_caution(demonstrated)] if demonstrated else ()),
             ),
             quality=quality,
             configuration=_configuration(self.plan),
         )
+
+
+def _demonstration_caution(figures: list[str]) -> str:
+    return (
+        f"From demonstration models that were trained on synthetic phantoms only: {' and '.join(figures)}; "
+        "not for clinical use."
+    )
 
 
 def _configuration(plan: InferencePlan) -> dict[str, str | int]:

@@ -5,6 +5,7 @@ Called by ``covnode models install``; torch lives here.
 """
 
 import hashlib
+import re
 import shutil
 import tempfile
 import urllib.error
@@ -109,8 +110,10 @@ def install_published(
     WeightsMismatch
         The digest is another, the file is no weights, or of another network; nothing is installed.
     ConfigurationError
-        The source cannot be read.
+        The source cannot be read, or ``sha256`` is none.
     """
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ConfigurationError("--sha256 wants all 64 hex digits: 'sha256sum FILE' prints them.")
     published = PUBLISHED[name]
     expected = (sha256 or published.digits).lower()
     home.models.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,10 +11,9 @@ from covnode.home import Home
 from covnode.infer.bundle_metadata import Task
 from covnode.infer.bundles import METADATA, OLD_MANIFEST, ModelBundle, load_bundle
 from covnode.logs import get_logger
-from covnode.sections import WorkerSettings, is_model_name
+from covnode.sections import AUTO, DENSITY, WorkerSettings, is_model_name
 from covnode.store.engine import data_folder
 
-AUTO, DENSITY = "auto", "density"
 R231_FOLDER = "r231"
 
 
@@ -91,7 +90,7 @@ def active_models(settings: WorkerSettings, installed_models: Path) -> dict[Task
     }
     if settings.lungs == AUTO and (installed_models / R231_FOLDER).exists():
         chosen["lungs"] = R231_FOLDER
-    return {task: name for task, name in chosen.items() if name not in {AUTO, DENSITY}}
+    return {task: name for task, name in chosen.items() if task != "lungs" or name not in {AUTO, DENSITY}}
 
 
 def report_models(settings: WorkerSettings, home: Home) -> None:

@@ -14,6 +14,7 @@ import torch
 from covnode.errors import CovnodeError, OutOfMemory
 from covnode.imaging.mask_file import load_masks
 from covnode.imaging.resampling import network_input
+from covnode.imaging.upright import lungs_upright
 from covnode.infer.bundles import load_bundle
 from covnode.infer.classification import Classifier
 from covnode.infer.device import choose_device
@@ -43,6 +44,7 @@ class _Seen:
     volume: CTVolume
     lungs: LungMask
     result: AnalysisResult
+    min_lungs_ml: float
 
 
 def shadow_answers(plan: InferencePlan, series: DeidentifiedSeries, result: AnalysisResult) -> tuple[ShadowAnswer, ...]:
@@ -61,7 +63,8 @@ def shadow_answers(plan: InferencePlan, series: DeidentifiedSeries, result: Anal
     torch.set_num_threads(plan.threads)
     volume = load_volume(series, min_slices=plan.settings.min_slices)
     served = {model.task: model for model in result.models}
-    seen = _Seen(volume, LungMask(load_masks(plan.out / MASKS).lung_labels, served["lungs"]), result)
+    lungs = LungMask(load_masks(plan.out / MASKS).lung_labels, served["lungs"])
+    seen = _Seen(volume, lungs, result, plan.quality.min_lungs_ml)
     return tuple(_answer(shadow, served[shadow.identity.task], seen) for shadow in load_shadows(plan))
 
 
@@ -111,7 +114,7 @@ def _answer(shadow: Shadow, active: ModelIdentity, seen: _Seen) -> ShadowAnswer:
 def _beside(about: ShadowAnswer, shadow: Shadow, seen: _Seen) -> ShadowAnswer:
     """Compute the answer and compare it with the active model's."""
     if isinstance(shadow, R231):
-        lungs = shadow.segment(seen.volume)
+        lungs = lungs_upright(lambda volume: shadow.segment(volume, seen.min_lungs_ml))(seen.volume)
         volume_ml = np.count_nonzero(lungs.labels) * seen.volume.voxel_ml
         return replace(about, answer=round(float(volume_ml), 1), dice=_dice(lungs, seen.lungs))
     answer, other = shadow(network_input(seen.volume, seen.lungs)), about.active_answer

@@ -23,6 +23,7 @@ from covnode.errors import (
     ConfigurationError,
     CovnodeError,
     OutOfMemory,
+    StageFailed,
     StaleClaim,
     StoreAway,
     TransientError,
@@ -110,6 +111,12 @@ class InferenceChild:
         except (ProcessExpired, BrokenExecutor, RuntimeError, TimeoutError) as error:
             self._replace_pool()
             raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
+        return self._said(answer)
+
+    def _said(self, answer: T | CovnodeError) -> T:
+        if isinstance(answer, (OutOfMemory, StageFailed)):
+            # A new child begins with all the memory, and without what a fault of the device has left behind.
+            self._replace_pool()
         if isinstance(answer, CovnodeError):
             raise answer
         return answer
@@ -124,11 +131,7 @@ class InferenceChild:
             if getattr(error, "exitcode", None) == -signal.SIGKILL and _kernel_kills() > kills:
                 raise OutOfMemory(f"the kernel ended the inference process on {plan.device}") from None
             raise TransientError(f"the inference process ended early ({type(error).__name__})") from None
-        if isinstance(answer, OutOfMemory):
-            self._replace_pool()  # a new child begins with all the memory that there is
-        if isinstance(answer, CovnodeError):
-            raise answer
-        return answer
+        return self._said(answer)
 
     def _replace_pool(self) -> None:
         self._pool.stop()

@@ -59,3 +59,10 @@ def test_a_refused_model_that_serves_nothing_is_told_and_hinders_nobody(tmp_path
         report_models(WorkerSettings(severity="own-severity"), home)
     with pytest.raises(ConfigurationError, match="install r231covidweb"):
         report_models(WorkerSettings(lungs="r231covidweb"), home)
+
+
+@pytest.mark.parametrize("task", ["classification", "severity"])
+@pytest.mark.parametrize("name", ["auto", "density"])
+def test_what_only_the_lungs_can_be_is_refused_for_another_task(tmp_path, task, name):
+    with pytest.raises(ConfigurationError, match=name):
+        report_models(WorkerSettings(**{task: name}), Home(tmp_path))

@@ -172,3 +172,9 @@ def test_a_bundle_that_is_refused_or_takes_a_name_is_not_installed(tmp_path, own
         install_bundle(home, "own-severity", own)
     assert installed(home) == []
     assert list(home.models.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["", "d", "d5d2fc3d"])
+def test_a_part_of_a_digest_is_none(tmp_path, weights, part):
+    with pytest.raises(ConfigurationError, match="64 hex digits"):
+        install(Home(tmp_path), weights, part)

@@ -222,13 +222,27 @@ def test_noise_is_told_and_then_refused(noise_hu, verdict):
 def test_black_slices_are_named_and_allowed_as_far_as_the_settings_say():
     volume = changed(phantom_ct("normal"), phantom_ct("normal").voxels_hu.copy())
     volume.voxels_hu[20] = -1024
-    volume.voxels_hu[49] = 0
+    volume.voxels_hu[40] = -1000
     with pytest.raises(
-        BlackSlices, match=r"black slices 2 \(slice 21 of 50 .*; slice 50 of 50 .*quality\.max_black_slices"
+        BlackSlices, match=r"black slices 2 \(slice 21 of 50 .*; slice 41 of 50 .*quality\.max_black_slices"
     ):
         check_volume(volume, DEFAULT)
     found = check_volume(volume, QualitySettings(max_black_slices=2))
     assert any("2 of 50 slices are black: slice 21 of 50 from below, " in each for each in sentences(found))
+
+
+def test_slices_of_air_beyond_the_patient_are_told_and_refuse_nothing():
+    volume = changed(phantom_ct("normal"), phantom_ct("normal").voxels_hu.copy())
+    volume.voxels_hu[[0, 49]] = -1024
+    found = check_volume(volume, DEFAULT)
+    assert (figures(found)["black slices"], figures(found)["empty slices at the ends"]) == (0, 2)
+    assert any("2 of 50 slices show no patient: slice 1 of 50 " in each for each in sentences(found))
+
+
+def test_a_series_without_any_patient_is_black():
+    volume = changed(phantom_ct("normal"), np.full_like(phantom_ct("normal").voxels_hu, -1024))
+    with pytest.raises(BlackSlices, match="black slices 50 "):
+        check_volume(volume, DEFAULT)
 
 
 def test_ends_of_the_lungs_are_looked_for_beside_black_slices():
@@ -251,6 +265,24 @@ def test_rows_that_a_broken_transfer_lost_are_found(slices, transpose):
     with pytest.raises(TruncatedSlices, match=f"truncated slices {len(slices)} ") as caught:
         check_volume(volume, DEFAULT)
     assert all(f"slice {k + 1} of 50" in str(caught.value) for k in slices)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_rows_are_lost_at_the_end_as_they_are_stored(transpose):
+    """Stored from posterior to anterior, or from left to right, the last rows are the first ones of the grid."""
+    volume = changed(phantom_ct("normal"), phantom_ct("normal").voxels_hu.copy())
+    volume = replace(volume, in_plane=InPlane(transpose=transpose, flip_j=not transpose, flip_i=transpose))
+    volume.voxels_hu[(25, slice(None), slice(72)) if transpose else (25, slice(72))] = -1024
+    with pytest.raises(TruncatedSlices, match="truncated slices 1 "):
+        check_volume(volume, DEFAULT)
+
+
+def test_clipped_air_in_front_of_a_neck_is_no_truncation():
+    volume = phantom_ct("normal")
+    voxels_hu = np.where(volume.voxels_hu < -900, np.int16(-1000), volume.voxels_hu)
+    voxels_hu[20:30, :50] = -1000  # a neck between chest and chin
+    found = figures(check_volume(changed(volume, voxels_hu), DEFAULT))
+    assert found["truncated slices"] == 0
 
 
 def test_an_outline_that_moves_between_slices_is_no_truncation():

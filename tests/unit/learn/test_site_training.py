@@ -104,7 +104,7 @@ def test_evaluation_reports_figures_that_follow_from_its_answers(site):
         assert f"{plot}.png" in page
         picture = np.asarray(Image.open(folder / "report" / f"{plot}.png"))
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
-    assert "not for clinical use" not in page
+    assert "demonstration" not in page
 
 
 def test_a_severity_network_is_trained_and_its_classes_are_counted(site, tmp_path):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from covnode.cli.app import app
 from covnode.errors import LungsNotFound
 from covnode.home import Home
+from covnode.imaging.upright import UprightStack, lungs_upright
 from covnode.infer.bundles import load_bundle
 from covnode.infer.lungs import IDENTITY
 from covnode.infer.r231 import R231
@@ -140,7 +141,8 @@ class _Segmenter(R231):
     def __init__(self, labels, identity):
         self.identity, self._labels = identity, labels
 
-    def segment(self, volume):
+    def segment(self, volume, min_lungs_ml):
+        self.seen = (volume, min_lungs_ml)
         if self._labels is None:
             raise LungsNotFound("no lungs")
         return LungMask(self._labels, self.identity)
@@ -160,12 +162,33 @@ def test_masks_are_compared_side_by_side_and_a_segmenter_that_finds_nothing_says
         AnalysisResult.model_construct(
             lung_volume_ml=PerSide(total=6.4, left=3.2, right=3.2), covid_probability=None, severity_score=None
         ),
+        750.0,
     )
     found = shadowing._answer(_Segmenter(shadow, identity), IDENTITY, seen)
     assert (found.active_answer, found.answer, found.agrees) == (6.4, round(72 * volume.voxel_ml, 1), None)
     assert found.dice == pytest.approx(2 * 32 / (64 + 72), abs=1e-4)
     found = shadowing._answer(_Segmenter(None, identity), IDENTITY, seen)
     assert (found.answer, found.dice, found.error) == (None, None, "LungsNotFound")
+
+
+def test_a_segmenter_in_the_shadow_sees_a_tilted_stack_upright_and_the_sites_limit():
+    volume = phantom_volume(make_phantom(PhantomPreset.NORMAL, slices=9, seed=1, size=64))
+    affine_lps_mm = volume.affine_lps_mm.copy()
+    affine_lps_mm[1, 2] = 2 * volume.spacing_mm[1]  # each slice lies two rows behind the one below
+    volume = replace(volume, affine_lps_mm=affine_lps_mm)
+    upright = UprightStack(volume).volume
+    labels = np.zeros(upright.voxels_hu.shape, dtype=np.uint8)
+    labels[:, 20:40, 10:20] = Lung.RIGHT
+    identity = load_bundle(shipped_models() / "severity-demo").identity.model_copy(update={"task": "lungs"})
+    active = lungs_upright(lambda _volume: LungMask(labels, IDENTITY))(volume)
+    record = AnalysisResult.model_construct(
+        lung_volume_ml=PerSide(total=1.0, left=None, right=1.0), covid_probability=None, severity_score=None
+    )
+    segmenter = _Segmenter(labels, identity)
+    found = shadowing._answer(segmenter, IDENTITY, shadowing._Seen(volume, active, record, 750.0))
+    assert found.dice == 1.0
+    assert segmenter.seen[1] == 750.0
+    assert np.array_equal(segmenter.seen[0].voxels_hu, upright.voxels_hu)
 
 
 def test_agreement_is_counted_for_each_model_that_served(tmp_path):
