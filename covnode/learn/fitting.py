@@ -5,6 +5,7 @@ Takes a network, inputs and targets; leaves the network with the weights of its 
 """
 
 import copy
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from covnode.errors import ConfigurationError
 
 # Of 64 slices, how many are averaged: from as scanned to 20 mm thick.
 _WIDTHS = (1, 1, 1, 3, 5)
@@ -78,6 +81,11 @@ def fit(
     checkpoint
         File that holds the whole state after each epoch; where it exists already, fitting goes on from it as if it had
         never stopped.
+
+    Raises
+    ------
+    ConfigurationError
+        The checkpoint is of another network or training.
     """
     state = _State(network, recipe)
     if checkpoint is not None and checkpoint.exists():
@@ -140,15 +148,20 @@ class _State:
         part.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Read what save wrote."""
-        held = torch.load(path, map_location="cpu", weights_only=True)
-        self.network.load_state_dict(held["network"])
-        self.optimiser.load_state_dict(held["optimiser"])
-        self.schedule.load_state_dict(held["schedule"])
-        self.draw.set_state(held["draw"])
-        torch.set_rng_state(held["torch"])
-        self.best = held["best"]
-        self.epochs = [Epoch(*values) for values in held["epochs"]]
+        """Read what save wrote; ConfigurationError where it was another network or training."""
+        try:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+            self.network.load_state_dict(held["network"])
+            self.optimiser.load_state_dict(held["optimiser"])
+            self.schedule.load_state_dict(held["schedule"])
+            self.draw.set_state(held["draw"])
+            torch.set_rng_state(held["torch"])
+            self.best = held["best"]
+            self.epochs = [Epoch(*values) for values in held["epochs"]]
+        except (RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            raise ConfigurationError(
+                f"{path} is of another network or training ({type(error).__name__}): name another --out."
+            ) from None
 
 
 def _epoch(state: _State, training: Set) -> float:

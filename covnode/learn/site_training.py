@@ -103,15 +103,7 @@ def train_site(plan: SitePlan, told: Told) -> Path:
         decay=plan.decay,
         patience=plan.patience,
     )
-    checkpoint = plan.out / CHECKPOINT
-    try:
-        epochs = fit(network, *sets, recipe, told.epoch, checkpoint)
-    except (RuntimeError, ValueError, KeyError) as error:
-        if not checkpoint.exists():
-            raise
-        raise ConfigurationError(
-            f"{checkpoint} is of another network or training ({type(error).__name__}): name another --out."
-        ) from None
+    epochs = fit(network, *sets, recipe, told.epoch, plan.out / CHECKPOINT)
     _write_epochs(plan.out / EPOCHS, epochs)
     card = _card(plan, epochs)
     if plan.task == "classification":
