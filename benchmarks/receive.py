@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dicom_instances import SyntheticSeries
 from figures import machine, reaches, spread
-from path import process_tree
+from process_tree import process_tree
 from senders import push, push_by_dcmsend
 from storage_servers import Orthanc, Receiver, Server, Storescp
 

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from broken_senders import FAULTS, sound
 from dicom_instances import SyntheticSeries, kept_digests
 from dicom_sender import Association, Peer
-from path import process_tree
+from process_tree import process_tree
 from storage_servers import Receiver, wait_for
 
 from covnode.store.tables import InstanceRow

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import machine, spread
+from process_tree import memory_gib
 from segment import run as run_segmentation
 
 from covnode.cli.local_node import LOOPBACK, NODE_AE, LocalNode, StandInPacs, run_covnode
@@ -50,34 +51,6 @@ class Study:
     taken_s: float
     parts_s: dict[str, float]
     peak_gib: float
-
-
-def process_tree(root_pid: int) -> list[int]:
-    """Return the process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    tree = [root_pid]
-    for pid in tree:
-        tree += children.get(pid, [])
-    return tree
-
-
-def memory_gib(root_pid: int) -> float:
-    """Return the proportional set size of a process tree."""
-    total_kib = 0
-    for pid in process_tree(root_pid):
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        total_kib += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
-    return total_kib / 2**20
 
 
 def push(node: LocalNode, files: list[Path], slices_a_second: float) -> float:
