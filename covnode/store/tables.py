@@ -228,7 +228,6 @@ class DeliveryRow(Base):
 
     ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job. ``crashes`` counts the senders
     in a row that died while they sent it. One that ``lets_pass`` holds up no later one of its study any more.
-    ``waits_for`` is a WaitsFor: while it is set, the delivery is queued and has no job.
     ``spool`` is that of its series: the sender beside it delivers, since it compares with the files as received.
     """
 

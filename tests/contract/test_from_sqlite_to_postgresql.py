@@ -28,6 +28,7 @@ from covnode.store.tables import (
     InstanceRow,
     PatientRow,
     QueueRow,
+    ShadowAnswerRow,
 )
 from covnode.store.upgrades import upgrade
 from covnode.wiring.node import hold_lock, open_node, requeue_lost
@@ -51,12 +52,15 @@ def old(tmp_path):
     kept.delivered(1)
     kept.series(2, SeriesState.QUARANTINED)
     with kept.node.transaction() as session:
-        delivery = deliveries.open_delivery(session, kept.analysis(kept.series(3)), "pacs")
+        analysis_id = kept.analysis(kept.series(3))
+        delivery = deliveries.open_delivery(session, analysis_id, "pacs")
         kept.node.queue.enqueue(session, delivery)
         deliveries.record_object(
             session, deliveries.claim(session, delivery.subject_id, 1, "old:sender-0"), "seg", "2", 0
         )
         session.execute(sa.text("INSERT INTO executors VALUES ('old:sender-0', 'sender', 1.5)"))
+        about = {"task": "severity", "model": "own", "sha256": "a" * 64, "active_model": "severity-demo"}
+        session.add(ShadowAnswerRow(analysis_id=analysis_id, **about, answer=12.5, agrees=True))
         session.add_all([QueueRow(name="analysis", reason="upgrade"), DestinationRow(destination="pacs", failures=1)])
     # Two patients, of whom the one that sorts first is merged into the other.
     for number, patient_id in enumerate(("P1", "P2"), start=11):
