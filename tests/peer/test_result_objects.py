@@ -75,6 +75,8 @@ def test_dciodvfy_does_find_an_error(tmp_path, delivery):
     assert any("CompletionFlag" in line for line in complaints(tmp_path / "broken.dcm"))
 
 
+# An ITK image has no sheared grid: of slices of a tilted gantry dcmqi writes an upright one half a pixel off, or none.
+@pytest.mark.parametrize("delivery", [layout for layout in LAYOUTS if "tilted" not in layout], indirect=True)
 def test_segimage2itkimage_finds_our_voxels_at_their_place(tmp_path, delivery):
     seg = delivery.objects[ObjectKind.SEG]
     run(DCMQI / "segimage2itkimage", "--inputDICOM", seg, "--outputDirectory", tmp_path, "--outputType", "nrrd")
