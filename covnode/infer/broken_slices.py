@@ -49,13 +49,12 @@ def find_broken(volume: CTVolume) -> BrokenSlices:
     lost_cm2 = _expected(tissue_cm2, flat).sum(axis=1)
     truncated = ~black & (lost_cm2 > LOST_SHARE * (shown_cm2 + lost_cm2))
     copies = [k for k in _copies(volume.voxels_hu, sampled) if not black[k] and not truncated[k]]
-    shown = np.flatnonzero(~black)
-    inside = np.arange(len(black)) > shown.min(initial=len(black))
-    inside &= np.arange(len(black)) < shown.max(initial=-1)
-    between = black & inside if len(shown) else black
+    lowest, highest = ends_shown(volume)
+    numbers = np.flatnonzero(black)
+    between = (lowest <= numbers) & (numbers <= highest)
     return BrokenSlices(
-        black=tuple(np.flatnonzero(between).tolist()),
-        empty_ends=tuple(np.flatnonzero(black & ~between).tolist()),
+        black=tuple(numbers[between].tolist()),
+        empty_ends=tuple(numbers[~between].tolist()),
         truncated=tuple(np.flatnonzero(truncated).tolist()),
         copies=tuple(copies),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from covnode.imaging.blocks import block_mean, factors_towards
 from covnode.imaging.morphology import box_of
 from covnode.infer.lesions import GRID_MM
+from covnode.infer.measures import percent_per_side
 from covnode.records.result import PerSide
 from covnode.records.volume import CTVolume, Lung, LungMask
 
@@ -25,21 +26,13 @@ def low_attenuation_percent(volume: CTVolume, lungs: LungMask) -> PerSide:
         On one grid.
     """
     factors = factors_towards(volume.spacing_mm, GRID_MM)
-    low, whole = dict.fromkeys(Lung, 0), dict.fromkeys(Lung, 0)
+    low, whole = np.zeros((2, max(Lung) + 1), dtype=np.int64)
     for side in Lung:
         lung = lungs.labels == side
         if not lung.any():
             continue
         box = box_of(lung, 0.0, volume.spacing_mm)
         inside = block_mean(lung[box].astype(np.int16) * 100, factors) >= 50
-        whole[side] = int(np.count_nonzero(inside))
-        low[side] = int(np.count_nonzero(inside & (block_mean(volume.voxels_hu[box], factors) < LOW_ATTENUATION_HU)))
-    return PerSide(
-        total=_percent(sum(low.values()), sum(whole.values())),
-        left=_percent(low[Lung.LEFT], whole[Lung.LEFT]),
-        right=_percent(low[Lung.RIGHT], whole[Lung.RIGHT]),
-    )
-
-
-def _percent(low: int, whole: int) -> float | None:
-    return 100.0 * low / whole if whole else None
+        whole[side] = np.count_nonzero(inside)
+        low[side] = np.count_nonzero(inside & (block_mean(volume.voxels_hu[box], factors) < LOW_ATTENUATION_HU))
+    return percent_per_side(low, whole)

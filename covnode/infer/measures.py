@@ -53,7 +53,7 @@ def measure(volume: CTVolume, lungs: LungMask, lesions: LesionMask) -> Measures:
         lung_volume_ml=_per_side(lung * voxel_ml),
         ground_glass_ml=_per_side(ground_glass * voxel_ml),
         consolidation_ml=_per_side(consolidation * voxel_ml),
-        affected_percent=_percent_per_side(ground_glass + consolidation, lung),
+        affected_percent=percent_per_side(ground_glass + consolidation, lung),
         affected_percent_of_zones=ZonesPerSide(
             left=_zones(counts[:, Lung.LEFT]),
             right=_zones(counts[:, Lung.RIGHT]),
@@ -78,7 +78,8 @@ def _per_side(by_label: NDArray[np.float64]) -> PerSide:
     return PerSide(total=left + right, left=left, right=right)
 
 
-def _percent_per_side(affected: NDArray[np.int64], lung: NDArray[np.int64]) -> PerSide:
+def percent_per_side(affected: NDArray[np.int64], lung: NDArray[np.int64]) -> PerSide:
+    """Return shares in percent from counts by Lung label, shape (3,); None where there is no lung."""
     return PerSide(
         total=_percent(int(affected.sum()), int(lung.sum())),
         left=_percent(int(affected[Lung.LEFT]), int(lung[Lung.LEFT])),

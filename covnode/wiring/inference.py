@@ -35,7 +35,7 @@ from covnode.volume.loading import load_volume
 from covnode.wiring.model_store import active_models, load_model
 from covnode.wiring.plan import InferencePlan
 
-_FIGURE_OF_TASK = {"classification": "probability", "severity": "severity"}
+_FIGURE_OF_TASK = {"classification": "probability"}
 
 
 @dataclass(frozen=True)
