@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from covnode.infer.field_of_view import TISSUE_HU
 from covnode.records.volume import CTVolume
 
 STRIDE = 4
-TISSUE_HU = -500
-"""Halfway between air and the skin."""
-
 BLACK_CM2 = 10.0
 """A slice with less tissue than this shows no patient: a child's neck has 40 cm2."""
 

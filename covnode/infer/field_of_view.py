@@ -10,12 +10,11 @@ from scipy import ndimage
 from covnode.imaging.blocks import block_mean, factors_towards
 from covnode.imaging.components import Mask, largest
 from covnode.imaging.morphology import opened_in_slices
-from covnode.records.volume import CTVolume
-
-PADDING_HU = -1024
-"""What padding becomes when a series is read."""
+from covnode.records.volume import AIR_HU, CTVolume
 
 MOST_SLICES = 16
+"""Looked at, evenly spread over the series."""
+
 GRID_MM = 3.0
 TISSUE_HU = -500
 """Halfway between air and the skin."""
@@ -35,7 +34,13 @@ _ROOM, _LIGHT, _PATIENT = 0, 1, 2
 
 def find_padding(volume: CTVolume) -> Mask:
     """Find the pixels that are padding in all of every fourth slice: bool, shape (j, i)."""
-    return np.asarray(volume.voxels_hu[::_STRIDE].max(axis=0) <= PADDING_HU)
+    return np.asarray(volume.voxels_hu[::_STRIDE].max(axis=0) <= AIR_HU)
+
+
+def spread_slices(volume: CTVolume) -> NDArray[np.intp]:
+    """Return which slices stand for all: indices k, ascending."""
+    count = len(volume.voxels_hu)
+    return np.unique(np.linspace(0, count - 1, min(MOST_SLICES, count)).round().astype(int))
 
 
 def cut_lung_cm2(volume: CTVolume) -> float:
@@ -44,8 +49,7 @@ def cut_lung_cm2(volume: CTVolume) -> float:
     Along the edge of a slice, lung that is cut lies between parts of the patient, at one side: a table and a blanket
     have the room beside them or lie straight behind or in front.
     """
-    count = len(volume.voxels_hu)
-    slices = np.unique(np.linspace(0, count - 1, min(MOST_SLICES, count)).round().astype(int))
+    slices = spread_slices(volume)
     k_mm, *plane_mm = volume.spacing_mm
     _, j, i = factors_towards((k_mm, plane_mm[0], plane_mm[1]), GRID_MM)
     hu = block_mean(volume.voxels_hu[slices], (1, j, i))
@@ -59,7 +63,7 @@ def cut_lung_cm2(volume: CTVolume) -> float:
     order = np.argsort(angle, kind="stable")
     middles = [int(np.argmin(np.abs(angle[order] - middle))) for middle in (-np.pi / 2, np.pi / 2)]
     pixels = sum(_at_a_side(line, middles, SHORTEST_MM / pixel_mm) for line in kinds[:, rows[order], columns[order]])
-    return pixels * pixel_mm * k_mm * count / len(slices) / 100.0
+    return pixels * pixel_mm * k_mm * len(volume.voxels_hu) / len(slices) / 100.0
 
 
 def _edge(padding: Mask, factors: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

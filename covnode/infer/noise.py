@@ -11,11 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from covnode.infer.field_of_view import find_padding
+from covnode.infer.field_of_view import find_padding, spread_slices
 from covnode.records.volume import CTVolume
-
-MOST_SLICES = 16
-"""Evenly spread over the series: noise is a property of its dose and kernel, not of a slice."""
 
 BLOCK_MM = 6.0
 FEWEST_PIXELS = 6
@@ -41,12 +38,11 @@ class Noise:
 
 def measure_noise(volume: CTVolume) -> Noise:
     """Measure the noise in air and in soft tissue."""
-    count = len(volume.voxels_hu)
-    slices = np.unique(np.linspace(0, count - 1, min(MOST_SLICES, count)).round().astype(int))
     spacing_mm = volume.spacing_mm[1:]
     inside = ~_blocks(find_padding(volume), spacing_mm).any(axis=1)
     means, deviations = [], []
-    for k in slices:
+    # Noise is a property of the dose and the kernel, not of a slice.
+    for k in spread_slices(volume):
         values = _blocks(volume.voxels_hu[k], spacing_mm)[inside].astype(np.float32)
         mean = values.mean(axis=1)
         values -= mean[:, None]

@@ -101,11 +101,15 @@ def report_models(settings: WorkerSettings, home: Home) -> None:
     ConfigurationError, WeightsMismatch
         One that the settings choose is refused.
     """
+    verified: dict[Path, Task] = {}
     for known in known_models(home):
         if known.bundle is None:
             get_logger().error("model_refused", model=known.folder.name, reason=known.refusal)
         else:
             named = known.bundle.identity.model_dump(include={"name", "version", "sha256"})
             get_logger().info("model_verified", **named)
+            verified[known.folder] = known.bundle.task
     for task, name in active_models(settings, home.models).items():
-        load_model(home.models, name, task)
+        # What is verified is not read again; anything else says why it is refused.
+        if verified.get(folder_of(home.models, name)) != task:
+            load_model(home.models, name, task)
